@@ -1,0 +1,199 @@
+"""The only place where event types are declared: frozen, typed, versioned by ``schema``.
+
+On the wire every value is a string; :mod:`quantum_ops.codec` turns entries into these types and
+back. Events of the trading side carry no envelope; ours carry ``event_id``, ``occurred_at`` and
+``schema``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Names = tuple[str, ...]
+Severity = Literal["info", "warning", "critical"]
+RiskClass = Literal["READ_ONLY", "LOW_RISK_CONFIG", "SERVICE_RESTART", "FILESYSTEM_WRITE"]
+
+
+def now() -> datetime:
+    """The present moment in UTC, cut to the millisecond as it travels on the wire."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def new_id() -> str:
+    """A fresh ``event_id``: 32 hex characters."""
+    return uuid.uuid4().hex
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all events."""
+
+    schema: ClassVar[str] = ""
+
+
+class OwnEvent(Event, frozen=True, kw_only=True):
+    """Base of the events that this project writes.
+
+    ``event_id`` makes a repeated publish a no-op; ``occurred_at`` is RFC 3339 UTC with
+    milliseconds on the wire.
+    """
+
+    event_id: Name = msgspec.field(default_factory=new_id)
+    occurred_at: Moment = msgspec.field(default_factory=now)
+
+
+class UniverseChanged(OwnEvent, frozen=True, kw_only=True):
+    """The set of tradeable symbols, or an attribute of one, is not what it was.
+
+    ``epoch`` counts content changes without a gap. ``symbols`` is the whole sorted set, so that
+    one entry suffices to know what gates saw. ``changed`` is symbol -> attribute -> (old, new).
+    ``close_only`` names the symbols that became so with this event. ``sha256`` covers symbols and
+    attributes, ``symbols_sha256`` the sorted symbols joined by line feeds.
+    """
+
+    schema: ClassVar[str] = "universe.changed/1"
+    epoch: Annotated[int, msgspec.Meta(ge=1)]
+    prev_epoch: Annotated[int, msgspec.Meta(ge=0)]
+    mode: Literal["testnet", "mainnet"]
+    asof_epoch: Annotated[int, msgspec.Meta(ge=0)]
+    count: Annotated[int, msgspec.Meta(ge=0)]
+    sha256: Name
+    prev_sha256: str = ""
+    symbols_sha256: Name
+    symbols: Names
+    added: Names = ()
+    removed: Names = ()
+    close_only: Names = ()
+    changed: dict[str, dict[str, tuple[str, str]]] = {}
+    quarantined: dict[str, str] = {}
+    held: str = ""
+
+
+class DeployCompleted(Event, frozen=True, kw_only=True):
+    """A deployment was done; field names are the arguments of ``ops_ledger_append.py``.
+
+    ``event_id`` and ``occurred_at`` are optional: the entry id serves for scripts that send none.
+    """
+
+    schema: ClassVar[str] = "deploy.completed/1"
+    operation: Text
+    objective: Text
+    risk_class: RiskClass
+    blast_radius: Text
+    changes_summary: Text
+    event_id: str = ""
+    occurred_at: Moment | None = None
+    operation_id: str = ""
+    allowed_paths: Names = ()
+    allowed_services: Names = ()
+    proof_path: str = ""
+    metrics_urls: Names = ()
+    metrics_grep: Names = ()
+    redis_cmds: Names = ()
+    outcome: Literal["SUCCESS", "PARTIAL", "ROLLBACK"] = "SUCCESS"
+    rollback_of: str = ""
+    notes: str = ""
+
+
+class ApplyPlan(Event, frozen=True, kw_only=True):
+    """A plan of the trading side. Amounts stay text: each gate parses and judges them itself."""
+
+    plan_id: Name
+    decision: Name
+    symbol: str = ""
+    side: str = ""
+    action: str = ""
+    qty: str = ""
+    source: str = ""
+    timestamp: str = ""
+    reduce_only: bool = msgspec.field(default=False, name="reduceOnly")
+    signature: str = ""
+    hmac: str = ""
+
+
+class ApplyResult(Event, frozen=True, kw_only=True):
+    """What became of a plan. ``executed`` is "true" or "True" on the wire.
+
+    The order id stands at top level, inside ``details`` (a JSON object) or in the last of
+    ``steps_results`` (a JSON array); all three are kept as text.
+    """
+
+    plan_id: Name
+    executed: bool
+    symbol: str = ""
+    order_id: str = ""
+    details: str = ""
+    steps_results: str = ""
+    source: str = ""
+    timestamp: str = ""
+    error: str = ""
+
+
+class PermitDecided(OwnEvent, frozen=True, kw_only=True):
+    """A gate permitted or denied a plan. ``safe_qty`` is in contracts."""
+
+    schema: ClassVar[str] = "permit.decided/1"
+    gate: Name
+    plan_id: Name
+    symbol: str
+    allow: bool
+    reason: Name
+    safe_qty: Decimal = Decimal(0)
+    universe_epoch: int = 0
+
+
+class AuditFinding(OwnEvent, frozen=True, kw_only=True):
+    """An auditor's verdict. A failed check is a Finding, not an error of the auditor.
+
+    ``evidence`` lists the entry ids and keys that the verdict rests on.
+    """
+
+    schema: ClassVar[str] = "audit.finding/1"
+    auditor: Name
+    finding: Name
+    severity: Severity
+    subject: str = ""
+    detail: str = ""
+    evidence: Names = ()
+
+
+class LedgerRecorded(OwnEvent, frozen=True, kw_only=True):
+    """The signoff ledger took an entry in; the head makes a cut tail or rewrite evident."""
+
+    schema: ClassVar[str] = "ledger.recorded/1"
+    operation_id: Name
+    entry_sha256: Name
+    tree_size: Annotated[int, msgspec.Meta(ge=1)]
+    root_sha256: Name
+
+
+class OpsProcess(OwnEvent, frozen=True, kw_only=True):
+    """supervisord moved a process from one state to another."""
+
+    schema: ClassVar[str] = "ops.process/1"
+    program: Name
+    process: Name
+    from_state: str
+    to_state: Name
+    pid: int = 0
+
+
+class DeadLetter(OwnEvent, frozen=True, kw_only=True):
+    """A delivery that could not be handled. The original fields follow as ``original.<name>``."""
+
+    schema: ClassVar[str] = "dead_letter/1"
+    stream: Name
+    group: Name
+    consumer: str
+    entry_id: Name
+    deliveries: int
+    reason: Name
+    error: str = ""

@@ -1,0 +1,175 @@
+"""The only place that turns environment variables and ``*.env`` files into typed settings.
+
+A section is a frozen dataclass whose fields are made by :func:`knob`. :func:`load` reads each
+field from the process environment first, then from the ``*.env`` files of ``QUANTUM_ENV_DIR``
+(default ``/etc/quantum``), then takes its default. Nothing is read at import.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from quantum_ops.errors import ConfigurationError
+
+DEFAULT_ENV_DIR = "/etc/quantum"
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
+T = TypeVar("T")
+Parser = Callable[[str], Any]
+
+
+class Found(NamedTuple):
+    """One value as text, and where it stands (``environment`` or ``file:line``)."""
+
+    text: str
+    place: str
+
+
+def knob(name: str, parse: Parser, default: Any, doc: str, *, secret: bool = False) -> Any:
+    """A dataclass field fed by the environment variable ``name``.
+
+    ``default`` is the parsed value used when nothing is set; ``doc`` is one sentence with the
+    unit and the reason, and stands in docs/settings.md word for word. A ``secret`` is left out of
+    ``repr`` so that no log line can show it.
+    """
+    meta = {"env": name, "parse": parse, "doc": doc, "secret": secret}
+    return dataclasses.field(default=default, metadata=meta, repr=not secret)
+
+
+def whole(low: int, high: int, unit: str = "") -> Parser:
+    """Parser of whole numbers from ``low`` to ``high``."""
+    return _number(int, low, high, unit, "a whole number")
+
+
+def decimal(low: float, high: float, unit: str = "") -> Parser:
+    """Parser of finite decimal numbers from ``low`` to ``high``."""
+    return _number(float, low, high, unit, "a number")
+
+
+def one_of(*choices: str) -> Parser:
+    """Parser that takes exactly one of ``choices``."""
+
+    def parse(text: str) -> str:
+        if text in choices:
+            return text
+        near = difflib.get_close_matches(text.lower(), choices, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"write one of {', '.join(choices)}{hint}")
+
+    return parse
+
+
+def text(text_: str) -> str:
+    """Parser that takes any text."""
+    return text_
+
+
+def flag(text_: str) -> bool:
+    """Parser of true/false (also 1/0, yes/no, on/off)."""
+    word = text_.lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError("write true or false")
+
+
+def regex(text_: str) -> re.Pattern[str]:
+    """Parser of a regular expression."""
+    try:
+        return re.compile(text_)
+    except re.error as error:
+        raise ValueError(f"write a regular expression ({error})") from None
+
+
+def load(section: type[T], environ: Mapping[str, str] | None = None) -> T:
+    """The section with every field parsed.
+
+    Raises :class:`ConfigurationError` with one line for each unusable value, all of them at once,
+    so that an operator fixes the file in one go.
+    """
+    environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    files = _read_files(environ.get("QUANTUM_ENV_DIR") or DEFAULT_ENV_DIR, problems)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]  # T is a dataclass by contract
+        name = field.metadata["env"]
+        found = _find(name, environ, files, problems)
+        if found is None or found.text == "":
+            continue
+        try:
+            values[field.name] = field.metadata["parse"](found.text)
+        except ValueError as error:
+            shown = "(secret)" if field.metadata["secret"] else repr(found.text)
+            problems.append(f"{name}={shown} ({found.place}): {error}")
+    if problems:
+        raise ConfigurationError(*problems)
+    return section(**values)
+
+
+def _number(kind: type, low: float, high: float, unit: str, what: str) -> Parser:
+    unit = f" {unit}" if unit else ""
+
+    def parse(text_: str) -> Any:
+        try:
+            value = kind(text_)
+        except ValueError:
+            raise ValueError(f"not {what}; write {low} to {high}{unit}") from None
+        # "not (low <= value)" also refuses NaN, which compares false with everything.
+        if not low <= value <= high:
+            raise ValueError(f"out of range; write {low} to {high}{unit}")
+        return value
+
+    return parse
+
+
+def _find(
+    name: str,
+    environ: Mapping[str, str],
+    files: dict[str, list[Found]],
+    problems: list[str],
+) -> Found | None:
+    if environ.get(name):
+        return Found(environ[name].strip(), "environment")
+    found = files.get(name, [])
+    # Two files that disagree would make the answer depend on the alphabet: ask the operator.
+    if len({item.text for item in found}) > 1:
+        places = " and ".join(f"{item.text!r} in {item.place}" for item in found)
+        problems.append(f"{name}: {places} disagree; keep one of them")
+        return None
+    return found[-1] if found else None
+
+
+def _read_files(folder: str, problems: list[str]) -> dict[str, list[Found]]:
+    values: dict[str, list[Found]] = {}
+    for path in sorted(Path(folder).glob("*.env")):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{path}: cannot be read ({error}); check owner and mode")
+            continue
+        for number, line in enumerate(lines, 1):
+            stripped = line.strip()
+            if not stripped or stripped.startswith("#"):
+                continue
+            match = _LINE.fullmatch(stripped)
+            if match is None:
+                problems.append(f"{path}:{number}: {stripped[:60]!r} is no NAME=value line")
+                continue
+            values.setdefault(match[1], []).append(Found(_unquote(match[2]), f"{path}:{number}"))
+    return values
+
+
+def _unquote(raw: str) -> str:
+    """The value as systemd's EnvironmentFile and a shell both read it; ``  # note`` is cut off."""
+    raw = raw.strip()
+    if len(raw) > 1 and raw[0] in "'\"":
+        end = raw.find(raw[0], 1)
+        if end > 0:
+            return raw[1:end]
+    return re.split(r"\s+#", raw, maxsplit=1)[0].strip() if not raw.startswith("#") else ""

@@ -1,0 +1,197 @@
+"""The only place where settings are declared: name, type, unit, default and reason of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from quantum_ops.knobs import decimal, knob, one_of, regex, text, whole
+
+SYMBOL_REGEX = r"^[A-Z0-9]{3,20}USDT$"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Which server, and how patient we are with it."""
+
+    url: str = knob(
+        "REDIS_URL",
+        text,
+        "",
+        "Server to use: redis://, rediss://, unix:// or sentinel://h1:p1,h2:p2/SERVICE. "
+        "Set, ./run never starts a server of its own.",
+        secret=True,
+    )
+    host: str = knob("REDIS_HOST", text, "", "Host of the server when REDIS_URL is not set.")
+    port: int = knob(
+        "REDIS_PORT",
+        whole(1, 65535),
+        6379,
+        "TCP port of that host; without a host, the port of the embedded server.",
+    )
+    db: int = knob("REDIS_DB", whole(0, 15), 0, "Number of the database.")
+    username: str = knob("REDIS_USERNAME", text, "", "ACL user; empty is the default user.")
+    password: str = knob(
+        "REDIS_PASSWORD", text, "", "Password of that user. Never logged.", secret=True
+    )
+    timeout_s: float = knob(
+        "REDIS_TIMEOUT_SEC",
+        decimal(0.05, 60, "s"),
+        5.0,
+        "Seconds to wait for a reply or a connection before the outcome counts as unknown.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSettings:
+    """How consumers run and what they say."""
+
+    log_level: str = knob(
+        "QUANTUM_LOG_LEVEL",
+        one_of("debug", "info", "warning", "error"),
+        "info",
+        "Least severe log line that is written.",
+    )
+    batch: int = knob(
+        "QUANTUM_BATCH",
+        whole(1, 5000, "entries"),
+        500,
+        "Most entries taken in one read. A read never waits for a batch to fill.",
+    )
+    block_ms: int = knob(
+        "QUANTUM_BLOCK_MS",
+        whole(10, 10_000, "ms"),
+        1000,
+        "Milliseconds a read waits for news; the longest a graceful stop waits for it, too.",
+    )
+    claim_after_s: float = knob(
+        "QUANTUM_CLAIM_AFTER_SEC",
+        decimal(0.05, 86_400, "s"),
+        60.0,
+        "Seconds an entry lies untouched with one process before another may claim it; "
+        "longer than the slowest handler, or healthy work is done twice.",
+    )
+    max_deliveries: int = knob(
+        "QUANTUM_MAX_DELIVERIES",
+        whole(1, 1000, "deliveries"),
+        5,
+        "Deliveries of one entry before it goes to the dead letter unhandled.",
+    )
+    retry_base_s: float = knob(
+        "QUANTUM_RETRY_BASE_SEC",
+        decimal(0.001, 3600, "s"),
+        0.5,
+        "Seconds before the first retry of a failed entry; doubled each time.",
+    )
+    retry_cap_s: float = knob(
+        "QUANTUM_RETRY_CAP_SEC",
+        decimal(0.001, 3600, "s"),
+        30.0,
+        "Longest wait between retries; must stay below QUANTUM_CLAIM_AFTER_SEC.",
+    )
+    metrics_port: int = knob(
+        "QUANTUM_METRICS_PORT",
+        whole(0, 65535),
+        0,
+        "Port on 127.0.0.1 where this process serves Prometheus metrics; 0 serves none.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UniverseSettings:
+    """The universe producer."""
+
+    mode: str = knob(
+        "UNIVERSE_MODE",
+        one_of("testnet", "mainnet"),
+        "testnet",
+        "Which network's symbols are published; decides the host.",
+    )
+    url: str = knob(
+        "UNIVERSE_URL",
+        text,
+        "",
+        "Address of exchangeInfo instead of the mode's own host, for example "
+        "https://demo-fapi.binance.com/fapi/v1/exchangeInfo for the demo testnet.",
+    )
+    refresh_s: float = knob(
+        "UNIVERSE_REFRESH_SEC",
+        decimal(0.2, 3600, "s"),
+        60.0,
+        "Seconds between fetches; readers call the universe stale after three of them.",
+    )
+    max_symbols: int = knob(
+        "UNIVERSE_MAX",
+        whole(1, 5000, "symbols"),
+        800,
+        "Most symbols believed. More refuses the whole snapshot: cutting would drop the newest.",
+    )
+    http_timeout_s: float = knob(
+        "HTTP_TIMEOUT_SEC",
+        decimal(0.05, 300, "s"),
+        10.0,
+        "Seconds for one whole fetch, connection and slow drips included.",
+    )
+    symbol_regex: re.Pattern[str] = knob(
+        "UNIVERSE_SYMBOL_REGEX",
+        regex,
+        re.compile(SYMBOL_REGEX),
+        "Symbols that may be traded; others are quarantined by name. "
+        "^[A-Z0-9]{1,20}USDT$ also takes bases of one or two letters.",
+    )
+    max_bytes: int = knob(
+        "UNIVERSE_MAX_BYTES",
+        whole(1024, 1 << 30, "bytes"),
+        16 * 1024 * 1024,
+        "Largest unpacked body that is read; real ones are below 2 MiB.",
+    )
+    max_removed: int = knob(
+        "UNIVERSE_MAX_REMOVED",
+        whole(0, 5000, "symbols"),
+        10,
+        "A snapshot that removes more than this many symbols and more than "
+        "UNIVERSE_MAX_REMOVED_PCT of them is held as stale. Real churn is 0 to 3 a day.",
+    )
+    max_removed_pct: float = knob(
+        "UNIVERSE_MAX_REMOVED_PCT",
+        decimal(0, 100, "percent"),
+        5.0,
+        "See UNIVERSE_MAX_REMOVED: both must be exceeded.",
+    )
+    confirmations: int = knob(
+        "UNIVERSE_CONFIRMATIONS",
+        whole(1, 10_000, "fetches"),
+        10,
+        "Fetches in a row that must show the same held set before it is believed; "
+        "an operator is quicker with ./run universe accept.",
+    )
+    close_only_s: float = knob(
+        "UNIVERSE_CLOSE_ONLY_SEC",
+        decimal(0, 365 * 86_400, "s"),
+        7 * 86_400.0,
+        "Seconds before its delivery date from which a symbol is told as close_only.",
+    )
+    weight_limit: int = knob(
+        "UNIVERSE_WEIGHT_LIMIT",
+        whole(0, 1_000_000),
+        0,
+        "Request-weight limit that the body must show, a proof of the right network. "
+        "0 takes the mode's: 2400 mainnet, 6000 testnet.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UniverseAuditSettings:
+    """The universe auditor."""
+
+    max_age_s: float = knob(
+        "UNIVERSE_AUDIT_MAX_AGE_SEC",
+        decimal(0.1, 86_400, "s"),
+        300.0,
+        "Seconds between an event's own time and its audit beyond which a Finding is raised.",
+    )
+
+
+SECTIONS = (RedisSettings, RuntimeSettings, UniverseSettings, UniverseAuditSettings)
+"""Every section, for the docs and the tests that compare them."""
+

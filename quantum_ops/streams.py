@@ -1,0 +1,106 @@
+"""The only place where a stream or key of Redis is spelt: the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from quantum_ops import events
+
+_PREFIX: Final = "quantum:stream:"
+DAY_S: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream: its name, the event it carries and how long entries are wanted.
+
+    ``retention_s`` seconds is a promise to readers, never a licence to cut: entries go only once
+    they are archived and acknowledged. ``ours`` is False for streams of the trading side, which no
+    program of this project may write.
+    """
+
+    name: str
+    event: type[events.Event]
+    retention_s: int
+    written_by: str
+    ours: bool = True
+
+    @property
+    def key(self) -> str:
+        """The Redis key."""
+        return _PREFIX + self.name
+
+
+UNIVERSE_CHANGED = Stream(
+    "universe.changed", events.UniverseChanged, 365 * DAY_S, "universe producer"
+)
+DEPLOY_COMPLETED = Stream(
+    "deploy.completed", events.DeployCompleted, 365 * DAY_S, "deploy scripts, operators"
+)
+APPLY_PLAN = Stream("apply.plan", events.ApplyPlan, 30 * DAY_S, "trading side", ours=False)
+APPLY_RESULT = Stream("apply.result", events.ApplyResult, 30 * DAY_S, "trading side", ours=False)
+PERMIT_DECIDED = Stream("permit.decided", events.PermitDecided, 90 * DAY_S, "p33")
+AUDIT_FINDING = Stream("audit.finding", events.AuditFinding, 365 * DAY_S, "auditors, runner")
+LEDGER_RECORDED = Stream("ledger.recorded", events.LedgerRecorded, 365 * DAY_S, "ledger")
+OPS_PROCESS = Stream("ops.process", events.OpsProcess, 90 * DAY_S, "supervisord event listener")
+DEAD_LETTER = Stream("dead_letter", events.DeadLetter, 365 * DAY_S, "runner")
+
+CATALOGUE: Final = (
+    UNIVERSE_CHANGED,
+    DEPLOY_COMPLETED,
+    APPLY_PLAN,
+    APPLY_RESULT,
+    PERMIT_DECIDED,
+    AUDIT_FINDING,
+    LEDGER_RECORDED,
+    OPS_PROCESS,
+    DEAD_LETTER,
+)
+
+
+def find(name: str) -> Stream:
+    """The stream of that name or key; ``KeyError`` names the ones there are."""
+    for stream in CATALOGUE:
+        if name in (stream.name, stream.key):
+            return stream
+    known = ", ".join(stream.name for stream in CATALOGUE)
+    raise KeyError(f"no stream {name!r}; there are {known}")
+
+
+def of(event: events.Event) -> Stream:
+    """The stream that carries events of this type."""
+    for stream in CATALOGUE:
+        if stream.event is type(event):
+            return stream
+    raise KeyError(f"no stream carries {type(event).__name__}")
+
+
+UNIVERSE_ACTIVE: Final = "quantum:cfg:universe:active"
+UNIVERSE_LAST_OK: Final = "quantum:cfg:universe:last_ok"
+UNIVERSE_META: Final = "quantum:cfg:universe:meta"
+UNIVERSE_SYMBOLS: Final = "quantum:cfg:universe:symbols"
+UNIVERSE_LEASE: Final = "quantum:cfg:universe:lease"
+UNIVERSE_FENCE: Final = "quantum:cfg:universe:fence"
+UNIVERSE_HELD: Final = "quantum:cfg:universe:held"
+UNIVERSE_ACCEPT: Final = "quantum:cfg:universe:accept"
+
+HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"
+
+
+def heartbeat(program: str, process_num: int | str) -> str:
+    """Hash in which one process says that it is alive and what it is doing."""
+    return f"{HEARTBEAT_PREFIX}{program}:{process_num}"
+
+
+def checkpoint(stream_key: str, group: str) -> str:
+    """String: the last id of ``stream_key`` up to which everything is acknowledged by ``group``.
+
+    Kept outside the group, so that a destroyed group is recreated there and nowhere else.
+    """
+    return f"quantum:ops:checkpoint:{group}:{stream_key.removeprefix(_PREFIX)}"
+
+
+def idempotency(stream_key: str, event_id: str) -> str:
+    """String: entry id under which an event was published, so that a repeat is a no-op."""
+    return f"quantum:ops:published:{stream_key.removeprefix(_PREFIX)}:{event_id}"
