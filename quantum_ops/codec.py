@@ -139,7 +139,9 @@ def encode(event: Event) -> list[bytes]:
 
 def rfc3339(moment: datetime) -> str:
     """``2026-01-27T06:15:30.000Z``: UTC with milliseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return (
+        moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    )
 
 
 def _to_text(value: Any) -> str:
@@ -196,7 +198,9 @@ def _decode_each(names: Sequence[str | bytes | None], values: Sequence[bytes]) -
                 texts.append("")  # a field we do not know cannot spoil the ones we do
                 continue
             shown = name if isinstance(name, str) else ascii(name)
-            raise DecodeError(shown, f"is no UTF-8 ({error.reason} at byte {error.start})") from None
+            raise DecodeError(
+                shown, f"is no UTF-8 ({error.reason} at byte {error.start})"
+            ) from None
     return texts
 
 

@@ -194,4 +194,3 @@ class UniverseAuditSettings:
 
 SECTIONS = (RedisSettings, RuntimeSettings, UniverseSettings, UniverseAuditSettings)
 """Every section, for the docs and the tests that compare them."""
-

@@ -1,0 +1,169 @@
+"""The only place where a Redis client is built.
+
+What redis-py does unasked costs records here, so it is switched off: ten silent retries (17 of 17
+XADDs whose reply was dropped were doubled), RESP3 reply shapes that walrus cannot read, decoding
+that lets one bad byte park a whole batch. Retrying is the caller's business, who knows whether the
+command may run twice.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from typing import Any
+
+import redis
+import walrus
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from quantum_ops import knobs
+from quantum_ops.errors import ConfigurationError, RefusedError
+from quantum_ops.settings import RedisSettings
+
+MARGIN_S = 5.0
+"""Seconds by which a blocking connection's timeout exceeds its longest block."""
+SCHEMES = ("redis", "rediss", "unix", "sentinel")
+
+TRANSPORT_ERRORS = (redis.ConnectionError, redis.TimeoutError)
+"""What a broken or silent connection raises: the outcome of the command is unknown."""
+SERVER_ERRORS = (redis.ResponseError,)
+"""Error replies: the server is there, but did not do what it was asked."""
+_LATER = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "NOREPLICAS",
+          "TRYAGAIN", "BUSY")  # fmt: skip
+_NEVER = ("NOPERM", "WRONGPASS", "NOAUTH")
+
+
+def connect(
+    settings: RedisSettings | None = None,
+    *,
+    block_ms: int = 0,
+    name: str = "",
+) -> walrus.Database:
+    """A client of the configured server: RESP2, bytes, no retries, bounded waits.
+
+    ``block_ms`` is the longest block its commands will ask for; the socket timeout is put
+    ``MARGIN_S`` above it, because a shorter one turns every quiet second into a lost reply.
+    ``name`` is shown by CLIENT LIST. No connection is opened before the first command. Raises
+    :class:`ConfigurationError` for an unusable REDIS_URL or a missing hiredis.
+    """
+    settings = settings or knobs.load(RedisSettings)
+    _require_hiredis()
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "decode_responses": False,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_error": [],
+        "socket_timeout": max(settings.timeout_s, block_ms / 1000 + MARGIN_S)
+        if block_ms
+        else settings.timeout_s,
+        "socket_connect_timeout": settings.timeout_s,
+        "health_check_interval": 0,
+        "driver_info": None,  # CLIENT SETINFO is unknown to 7.0 and noise in an ACL log
+        "client_name": name or None,
+    }
+    url = url_of(settings)
+    if url.startswith("sentinel://"):
+        return _through_sentinel(url, settings, options)
+    pool = redis.ConnectionPool.from_url(url, **options)
+    return walrus.Database(connection_pool=pool, script_dir=False)
+
+
+def url_of(settings: RedisSettings) -> str:
+    """The one URL that the settings mean, credentials included; see :func:`shown` for logs."""
+    if settings.url:
+        parts = urllib.parse.urlsplit(settings.url)
+        if parts.scheme not in SCHEMES:
+            raise ConfigurationError(
+                f"REDIS_URL={shown(settings.url)!r}: scheme {parts.scheme!r} is unknown; write "
+                "redis://HOST:PORT/DB, rediss://..., unix:///path or sentinel://HOST:PORT/SERVICE"
+            )
+        if parts.scheme == "unix" and not parts.path:
+            raise ConfigurationError(
+                f"REDIS_URL={shown(settings.url)!r}: names no socket; write unix:///path/redis.sock"
+            )
+        if parts.query and "=" in parts.query:
+            _refuse_options(settings.url, parts.query)
+        return settings.url
+    login = ""
+    if settings.password or settings.username:
+        quoted = urllib.parse.quote(settings.password, safe="")
+        login = f"{urllib.parse.quote(settings.username, safe='')}:{quoted}@"
+    return f"redis://{login}{settings.host or '127.0.0.1'}:{settings.port}/{settings.db}"
+
+
+def shown(url: str) -> str:
+    """``url`` with its password starred, fit for logs and screens."""
+    parts = urllib.parse.urlsplit(url)
+    if "@" not in parts.netloc and "password" not in parts.query:
+        return url
+    login, _, host = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    netloc = f"{user}:***@{host}" if login else host
+    query = "&".join(
+        "password=***" if item.startswith("password=") else item for item in parts.query.split("&")
+    )
+    return urllib.parse.urlunsplit(parts._replace(netloc=netloc, query=query))
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether waiting may cure ``error``: a lost connection, or a server not ready for writes."""
+    if isinstance(error, (AuthenticationError, NoPermissionError)):
+        return False
+    return isinstance(error, TRANSPORT_ERRORS) or str(error).startswith(_LATER)
+
+
+def refuse_or_raise(error: Exception) -> None:
+    """Raise ``error`` as :class:`RefusedError` if the server refuses us for good."""
+    if isinstance(error, (AuthenticationError, NoPermissionError)) or (
+        isinstance(error, ResponseError) and str(error).startswith(_NEVER)
+    ):
+        raise RefusedError(
+            f"Redis refuses us ({error}); check user and password in REDIS_URL and the ACL"
+        ) from error
+
+
+def _require_hiredis() -> None:
+    # Without it redis-py falls back silently to a parser that is five times slower.
+    if redis.connection.DefaultParser is not redis.connection._HiredisParser:  # noqa: SLF001 - the one way to see which parser runs
+        raise ConfigurationError(
+            "hiredis is not in use; install it with: pip install -r requirements.txt"
+        )
+
+
+def _refuse_options(url: str, query: str) -> None:
+    # redis-py lets the query of a URL overrule everything above, retries and protocol included.
+    for key in urllib.parse.parse_qs(query):
+        if key not in {"db", "password", "username", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}:
+            raise ConfigurationError(
+                f"REDIS_URL={shown(url)!r}: option {key!r} is not taken; take it out"
+            )
+
+
+def _through_sentinel(
+    url: str, settings: RedisSettings, options: dict[str, Any]
+) -> walrus.Database:
+    parts = urllib.parse.urlsplit(url)
+    login, _, hosts = parts.netloc.rpartition("@")
+    service = parts.path.strip("/")
+    if not hosts or not service:
+        raise ConfigurationError(
+            f"REDIS_URL={shown(url)!r}: write sentinel://HOST:PORT,HOST:PORT/SERVICE"
+        )
+    user, _, password = login.partition(":")
+    sentinels = []
+    for host in hosts.split(","):
+        name, _, port = host.rpartition(":")
+        sentinels.append((name or host, int(port) if name and port.isdigit() else 26379))
+    # A dead sentinel must not stall discovery: short timeouts of its own.
+    quick = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "protocol": 2}
+    finder = Sentinel(sentinels, sentinel_kwargs=quick)
+    return finder.master_for(
+        service,
+        redis_class=walrus.Database,
+        username=urllib.parse.unquote(user) or settings.username or None,
+        password=urllib.parse.unquote(password) or settings.password or None,
+        db=settings.db,
+        **options,
+    )

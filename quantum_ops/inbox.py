@@ -1,0 +1,135 @@
+"""The only place that says what the runner asks of a server: read, settle, recover.
+
+Two keep these promises: :mod:`quantum_ops.redis_inbox` on a real server (or fakeredis) and the
+in-memory one in :mod:`quantum_ops.testing`. One suite, tests/integration/test_promises.py, holds
+both to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from quantum_ops.effects import Command
+
+RawEntry = Any
+"""``[entry_id, [name, value, ...] or None]``, all bytes, exactly as the client parsed it. None: the
+payload was deleted or trimmed away while the entry was pending."""
+
+
+class Letter(NamedTuple):
+    """An entry that goes to the dead letter, and why."""
+
+    entry_id: bytes
+    deliveries: int
+    reason: str
+    error: str
+
+
+class Applied(NamedTuple):
+    """An entry that is acknowledged together with its effects."""
+
+    entry_id: bytes
+    deliveries: int
+    commands: list[Command]
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What became of the entries of one stream in one batch, to be made true in one step."""
+
+    acks: list[bytes] = field(default_factory=list)
+    applied: list[Applied] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.acks or self.applied or self.letters)
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What the server made of a :class:`Settlement`.
+
+    ``fenced`` entries had been settled by another process: their effects were not applied.
+    ``skipped`` entries met their ``once`` key. ``failed`` lists (entry id, error) of effects that
+    Redis refused.
+    """
+
+    acked: int = 0
+    fenced: int = 0
+    buried: int = 0
+    skipped: int = 0
+    failed: list[tuple[bytes, str]] = field(default_factory=list)
+
+
+class Batch(NamedTuple):
+    """New entries of one stream."""
+
+    stream: str
+    entries: list[RawEntry]
+
+
+class Pending(NamedTuple):
+    """One pending entry of this consumer; ``deliveries`` is the server's count so far."""
+
+    entry_id: bytes
+    deliveries: int
+
+
+class Claimed(NamedTuple):
+    """What a claim brought: ids now ours, and ids whose payload was gone (already recorded)."""
+
+    entry_ids: list[bytes]
+    lost: list[bytes]
+
+
+class GroupMadeAnew(NamedTuple):
+    """A group that did not exist was made; it starts at ``start``.
+
+    A ``checkpoint`` that is not empty says that the group had existed before.
+    """
+
+    stream: str
+    start: str
+    checkpoint: str
+
+
+class GroupGoneError(Exception):
+    """The group or the stream was destroyed while we were reading."""
+
+
+class Inbox(Protocol):
+    """One consumer's view of its streams. Methods raise what the transport raises."""
+
+    def ensure_groups(self) -> list[GroupMadeAnew]:
+        """Make the groups that do not exist, at their checkpoint or at 0; give those made."""
+        ...
+
+    def exchange(
+        self, settlements: dict[str, Settlement], count: int, block_ms: int
+    ) -> tuple[Receipt, list[Batch]]:
+        """Settle the last batch and read the next in one round trip.
+
+        ``count`` 0 only settles. The settlement MUST be applied before the read.
+        """
+        ...
+
+    def pending(self, stream: str, after: bytes, count: int) -> list[Pending]:
+        """This consumer's own pending entries with ids above ``after``, ascending."""
+        ...
+
+    def reread(self, stream: str, entry_id: bytes) -> RawEntry | None:
+        """One own pending entry again (charged one delivery); None if it is no longer ours."""
+        ...
+
+    def claim(self, stream: str, idle_ms: int) -> Claimed:
+        """Take over all entries that lay idle with any consumer for ``idle_ms``."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Write down how far each group is acknowledged."""
+        ...
+
+    def disconnect(self) -> None:
+        """Drop the connection; the next call opens a new one."""
+        ...

@@ -1,0 +1,79 @@
+"""The only place that appends events to streams from outside a handler."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import walrus
+
+from quantum_ops import client, codec, streams
+from quantum_ops.errors import PublishUnknownError
+from quantum_ops.events import Event
+from quantum_ops.scripts import PUBLISH
+
+REMEMBER_S = 86_400
+"""Seconds a published ``event_id`` is remembered; a repeat after that adds a second entry."""
+
+
+class Publisher:
+    """Appends events; a repeat of the same ``event_id`` within a day is a no-op.
+
+    When :meth:`publish` returns, the entry MUST stand in the stream (and, on a server with
+    ``appendfsync always``, on its disk). When it raises :class:`PublishUnknownError` the entry may or
+    may not stand there: publish the same event again. MAXLEN is never used: it silently drops
+    entries that nobody has read.
+    """
+
+    def __init__(
+        self,
+        db: walrus.Database,
+        *,
+        patience_s: float = 10.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._db = db
+        self._patience_s = patience_s
+        self._sleep = sleep
+
+    def publish(self, event: Event) -> str:
+        """Append ``event`` to the stream of its type and give the entry id.
+
+        A lost connection or a server that is not ready is tried again, with the same
+        ``event_id``, for ``patience_s`` seconds. Raises :class:`PublishUnknownError` after that,
+        :class:`RefusedError` if the server refuses us, ``KeyError`` for a type without a stream.
+        """
+        stream = streams.of(event)
+        flat = codec.encode(event)
+        event_id = getattr(event, "event_id", "")
+        if not event_id:
+            raise ValueError(f"{type(event).__name__} has no event_id; without it a repeat doubles")
+        keys = [stream.key, streams.idempotency(stream.key, event_id)]
+        deadline = time.monotonic() + self._patience_s
+        attempt = 0
+        while True:
+            try:
+                reply = run_script(self._db, PUBLISH, keys, [REMEMBER_S, *flat])
+            except Exception as error:
+                client.refuse_or_raise(error)
+                if not client.is_passing(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise PublishUnknownError(
+                        f"{stream.name} event {event_id}: no answer from Redis for "
+                        f"{self._patience_s} s ({error}); publish it again with the same event_id"
+                    ) from error
+                attempt += 1
+                self._sleep(min(2.0, 0.05 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            else:
+                return str(reply[0].decode())
+
+
+def run_script(db: walrus.Database, script: Any, keys: list[str], args: list[Any]) -> Any:
+    """EVALSHA, or EVAL where the server does not know the script (any more)."""
+    try:
+        return db.evalsha(script.sha, len(keys), *keys, *args)
+    except client.redis.exceptions.NoScriptError:
+        return db.eval(script.source, len(keys), *keys, *args)

@@ -1,0 +1,402 @@
+"""The only place where deliveries travel: read, guard, decode, handle, settle, recover.
+
+One process, one thread, one consumer. Promises (held by tests/integration/test_promises.py):
+
+- An entry is acknowledged only after its handler returned, and its declared effects MUST be applied
+  in the same atomic step, once per entry and group, whatever dies in between.
+- An entry that cannot be handled MUST end in the dead letter with its original bytes; it never
+  stalls its neighbours or the process.
+- After every connection error the consumer's own pending entries come first: a lost reply parks
+  entries where a plain read never returns them.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from quantum_ops import client, codec, entry_id, streams
+from quantum_ops.clock import Clock
+from quantum_ops.consumer import Bounds, Consumer
+from quantum_ops.context import Context
+from quantum_ops.errors import DecodeError, RefusedError, Reject, Retry
+from quantum_ops.inbox import (
+    Applied,
+    Batch,
+    GroupGoneError,
+    GroupMadeAnew,
+    Inbox,
+    Letter,
+    RawEntry,
+    Settlement,
+)
+from quantum_ops.observe import BatchReport, Observer, Trouble
+from quantum_ops.waiting import Waiting
+
+PENDING_PAGE = 100
+CHECKPOINT_EVERY_S = 1.0
+MAX_ERROR_TEXT = 4000
+BACKOFF_BASE_S = 0.05
+BACKOFF_CAP_S = 2.0
+
+
+class Runner:
+    """Runs one consumer on one inbox until ``clock.stopping``.
+
+    ``on_idle`` is called between batches and while Redis is away, with the state to show
+    (``ready``, ``waiting``): heartbeats hang there. ``on_incident`` is told of a group that had to
+    be made anew.
+    """
+
+    def __init__(  # noqa: D417 - told above
+        self,
+        consumer: Consumer,
+        inbox: Inbox,
+        context: Context,
+        bounds: Bounds,
+        observer: Observer,
+        *,
+        clock: Clock,
+        on_idle: Callable[[str], None] = lambda _state: None,
+        on_incident: Callable[[GroupMadeAnew], None] = lambda _made: None,
+    ) -> None:
+        self._consumer = consumer
+        self._inbox = inbox
+        self._context = context
+        self._bounds = bounds
+        self._observer = observer
+        self._clock = clock
+        self._on_idle = on_idle
+        self._on_incident = on_incident
+        self._decoders = {stream.key: codec.decoder(stream.event) for stream in consumer.streams}
+        self._waiting = Waiting()
+        self._settlements: dict[str, Settlement] = {}
+        self._report = BatchReport(consumer.name)
+        self._claim_due = 0.0
+        self._checkpoint_due = 0.0
+        self._destroyed = False
+        self.handled = 0
+        self.last_id = ""
+
+    def run(self) -> None:
+        """Work until asked to stop. Redis away: wait inside, with back-off. Never exits for it.
+
+        Raises :class:`RefusedError` when the server refuses us for good.
+        """
+        attempt = 0
+        while not self._clock.stopping:
+            try:
+                self.open()
+                while not self._clock.stopping:
+                    self.step()
+                    attempt = 0
+                self.flush()
+            except GroupGoneError:
+                self._forget()
+                self._destroyed = True
+                # Whoever destroys it in a loop must not make us spin.
+                self._clock.wait(BACKOFF_BASE_S)
+            except Exception as error:
+                self._forget()
+                client.refuse_or_raise(error)
+                if not client.is_passing(error) and not isinstance(error, client.SERVER_ERRORS):
+                    raise
+                attempt += 1
+                self._trouble("redis_away", reason=type(error).__name__, error=str(error))
+                self._on_idle("waiting")
+                pause = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempt, 10))
+                self._clock.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    def open(self) -> None:
+        """Make the groups, then finish what was left: own pending entries, then idle ones."""
+        for made in self._inbox.ensure_groups():
+            # The very first start makes groups too; only a vanished one is an incident.
+            if made.checkpoint or self._destroyed:
+                self._trouble("group_recreated", stream=made.stream, reason="group_gone")
+                self._on_incident(made)
+        self._destroyed = False
+        for stream in self._consumer.streams:
+            self._drain(stream.key)
+        self._claim()
+        self._on_idle("ready")
+
+    def step(self, *, wait: bool = True) -> int:
+        """One round trip: settle the last batch, read and handle the next. Gives its size."""
+        now = self._clock.monotonic_s()
+        if now >= self._claim_due:
+            self.flush()
+            self._claim()
+        if self._waiting and self._waiting.next_due() <= now:
+            self.flush()
+            self._retry_due(now)
+        block_ms = self._block_ms(now) if wait else 0
+        batches = self._exchange(self._bounds.batch, block_ms)
+        size = 0
+        for batch in batches:
+            size += len(batch.entries)
+            self._handle(batch)
+        self._checkpoint(now)
+        self._on_idle("ready")
+        return size
+
+    def flush(self) -> None:
+        """Settle what is handled, without reading more."""
+        if self._settlements:
+            self._exchange(0, 0)
+
+    def due_in_s(self) -> float | None:
+        """Seconds until the next retry; None if nothing waits."""
+        if not self._waiting:
+            return None
+        return max(0.0, self._waiting.next_due() - self._clock.monotonic_s())
+
+    def _block_ms(self, now: float) -> int:
+        block_s = self._bounds.block_ms / 1000
+        if self._waiting:
+            block_s = min(block_s, self._waiting.next_due() - now)
+        return max(1, int(block_s * 1000))
+
+    def _exchange(self, count: int, block_ms: int) -> list[Batch]:
+        settlements, self._settlements = self._settlements, {}
+        report, self._report = self._report, BatchReport(self._consumer.name)
+        receipt, batches = self._inbox.exchange(settlements, count, block_ms)
+        if settlements:
+            report.acked = receipt.acked
+            report.fenced = receipt.fenced
+            report.skipped = receipt.skipped
+            report.failed = len(receipt.failed)
+            self.handled += receipt.acked
+            self._observer.settled(report)
+            if receipt.fenced:
+                self._trouble("fenced", reason="settled_elsewhere", error=str(receipt.fenced))
+            for id_, error in receipt.failed:
+                self._trouble("dead_letter", id_.decode(), reason="effect_failed", error=error)
+        return batches
+
+    def _handle(self, batch: Batch) -> None:
+        """The plain way of a batch; everything else is the exception's business."""
+        stream, entries = batch
+        prepare = self._consumer.prepare
+        if prepare is not None:
+            self._handle_prepared(stream, entries)
+            return
+        settlement = self._settlement(stream)
+        decode = self._decoders[stream]
+        handler = self._consumer.handler
+        context = self._context
+        context.stream = stream
+        context.attempt = 1
+        context.commands = commands = []
+        acks = settlement.acks
+        durations = self._report.durations_s
+        clock = self._clock.monotonic_s
+        started = clock()
+        if entries:
+            now_s = self._clock.now_s()
+            self._report.ages_s.append(entry_id.age_s(entries[0][0], now_s))
+        for entry in entries:
+            id_, flat = entry
+            context.raw_id = id_
+            try:
+                handler(decode(flat), context)
+            except Exception as error:  # noqa: BLE001 - whatever a handler raises is an outcome
+                self._failed(settlement, entry, stream, 1, error)
+                context.commands = commands = []
+            else:
+                if commands:
+                    settlement.applied.append(Applied(id_, 1, commands))
+                    context.commands = commands = []
+                else:
+                    acks.append(id_)
+            ended = clock()
+            durations.append(ended - started)
+            started = ended
+        if entries:
+            self.last_id = entries[-1][0].decode()
+
+    def _handle_prepared(self, stream: str, entries: list[RawEntry]) -> None:
+        """Decode all, let ``prepare`` fetch their state at once, then handle one by one."""
+        settlement = self._settlement(stream)
+        events: list[tuple[RawEntry, Any]] = []
+        for entry in entries:
+            try:
+                events.append((entry, self._decoders[stream](self._payload(entry))))
+            except Exception as error:  # noqa: BLE001 - an undecodable entry is an outcome
+                self._failed(settlement, entry, stream, 1, error)
+        self._context.stream = stream
+        try:
+            self._prepare([event for _, event in events])
+        except client.TRANSPORT_ERRORS:
+            raise
+        except Exception as error:  # noqa: BLE001 - as if each handler had raised it
+            for entry, _ in events:
+                self._failed(settlement, entry, stream, 1, error)
+            return
+        for entry, event in events:
+            self._one(settlement, entry, stream, 1, event)
+        if entries:
+            self.last_id = entries[-1][0].decode()
+
+    def _prepare(self, events: list[Any]) -> None:
+        if self._consumer.prepare is not None and events:
+            self._context.state = self._consumer.prepare(events, self._context)
+
+    def _one(
+        self, settlement: Settlement, entry: RawEntry, stream: str, attempt: int, event: Any
+    ) -> None:
+        context = self._context
+        context.stream = stream
+        context.raw_id = entry[0]
+        context.attempt = attempt
+        context.commands = []
+        started = self._clock.monotonic_s()
+        try:
+            self._consumer.handler(event, context)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is an outcome
+            self._failed(settlement, entry, stream, attempt, error)
+        else:
+            if context.commands:
+                settlement.applied.append(Applied(entry[0], attempt, context.commands))
+            else:
+                settlement.acks.append(entry[0])
+        self._report.durations_s.append(self._clock.monotonic_s() - started)
+
+    @staticmethod
+    def _payload(entry: RawEntry) -> list[bytes]:
+        if entry[1] is None:
+            raise _PayloadLostError
+        return entry[1]  # type: ignore[no-any-return]  # RawEntry is the client's own shape
+
+    def _failed(
+        self, settlement: Settlement, entry: RawEntry, stream: str, attempt: int, error: Exception
+    ) -> None:
+        """Turn what was raised into its outcome: lost, dead letter or retry."""
+        id_, flat = entry
+        if isinstance(error, client.TRANSPORT_ERRORS):
+            # Redis went away under the handler: nobody's fault, and the whole session is over.
+            raise error
+        if flat is None:
+            self._letter(settlement, stream, Letter(id_, attempt, "payload_lost", LOST))
+        elif isinstance(error, DecodeError):
+            self._letter(settlement, stream, Letter(id_, attempt, "undecodable", str(error)))
+        elif isinstance(error, Reject):
+            self._letter(settlement, stream, Letter(id_, attempt, "rejected", error.reason))
+        elif attempt >= self._bounds.max_deliveries:
+            self._letter(settlement, stream, Letter(id_, attempt, "handler_failed", _text(error)))
+        else:
+            after_s = self._after_s(error, attempt)
+            self._waiting.add(self._clock.monotonic_s() + after_s, stream, id_)
+            reason = "asked" if isinstance(error, Retry) else type(error).__name__
+            self._trouble(
+                "retry", id_.decode(), stream=stream, attempt=attempt, reason=reason,
+                error=str(error)[:MAX_ERROR_TEXT],
+            )  # fmt: skip
+
+    def _after_s(self, error: Exception, attempt: int) -> float:
+        if isinstance(error, Retry):
+            return min(error.after_s, self._bounds.retry_cap_s)
+        wait = self._bounds.retry_base_s * 2 ** min(attempt - 1, 30)
+        return min(self._bounds.retry_cap_s, wait) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
+
+    def _letter(self, settlement: Settlement, stream: str, letter: Letter) -> None:
+        settlement.letters.append(letter)
+        kind = "lost" if letter.reason == "payload_lost" else "dead_letter"
+        self._trouble(
+            kind, letter.entry_id.decode(), stream=stream, attempt=letter.deliveries,
+            reason=letter.reason, error=letter.error,
+        )  # fmt: skip
+
+    def _drain(self, stream: str) -> None:
+        """Handle own pending entries one by one, so that a crash charges only its own entry."""
+        after = entry_id.ZERO
+        while not self._clock.stopping:
+            page = self._inbox.pending(stream, after, PENDING_PAGE)
+            for pending in page:
+                after = pending.entry_id
+                if self._clock.stopping:
+                    return
+                if not self._waiting.holds(stream, pending.entry_id):
+                    self._redeliver(stream, pending.entry_id, pending.deliveries)
+            if len(page) < PENDING_PAGE:
+                return
+
+    def _redeliver(self, stream: str, id_: bytes, deliveries: int) -> None:
+        entry = self._inbox.reread(stream, id_)
+        if entry is None:
+            return  # settled or claimed by another process meanwhile
+        settlement = self._settlement(stream)
+        attempt = deliveries + 1
+        if entry[1] is not None and attempt > self._bounds.max_deliveries:
+            # The handler is not called again: it may be what kills the process each time.
+            text = f"delivered {deliveries} times without an outcome; the process died or hung"
+            self._letter(settlement, stream, Letter(id_, deliveries, "too_many_deliveries", text))
+        else:
+            try:
+                event = self._decoders[stream](self._payload(entry))
+                self._context.stream = stream
+                self._prepare([event])
+            except Exception as error:  # noqa: BLE001 - an outcome like any other
+                self._failed(settlement, entry, stream, attempt, error)
+            else:
+                self._one(settlement, entry, stream, attempt, event)
+        self.last_id = id_.decode()
+        self.flush()
+
+    def _claim(self) -> None:
+        """Take over what other processes left lying, then handle it as our own."""
+        idle_ms = int(self._bounds.claim_after_s * 1000)
+        for stream in self._consumer.streams:
+            claimed = self._inbox.claim(stream.key, idle_ms)
+            for id_ in claimed.lost:
+                self._trouble("lost", id_.decode(), stream=stream.key, reason="payload_lost")
+            if claimed.entry_ids:
+                self._drain(stream.key)
+        self._claim_due = self._clock.monotonic_s() + max(0.05, self._bounds.claim_after_s / 4)
+
+    def _retry_due(self, now: float) -> None:
+        for stream, id_ in self._waiting.pop_due(now):
+            if self._clock.stopping:
+                return
+            page = self._inbox.pending(stream, entry_id.before(id_), 1)
+            if page and page[0].entry_id == id_:
+                self._redeliver(stream, id_, page[0].deliveries)
+
+    def _checkpoint(self, now: float) -> None:
+        if now >= self._checkpoint_due:
+            self._inbox.checkpoint()
+            self._checkpoint_due = now + CHECKPOINT_EVERY_S
+
+    def _settlement(self, stream: str) -> Settlement:
+        found = self._settlements.get(stream)
+        if found is None:
+            found = self._settlements[stream] = Settlement()
+        return found
+
+    def _forget(self) -> None:
+        """Drop everything that lived in this session; what was not settled is still pending."""
+        self._inbox.disconnect()
+        self._settlements = {}
+        self._report = BatchReport(self._consumer.name)
+        self._waiting = Waiting()
+
+    def _trouble(
+        self, kind: str, id_: str = "", *, stream: str = "", attempt: int = 0, reason: str = "",
+        error: str = "",
+    ) -> None:  # fmt: skip
+        self._observer.trouble(
+            Trouble(self._consumer.name, kind, stream, id_, attempt, reason, error)
+        )
+
+
+LOST = "the entry was deleted or trimmed before it was handled"
+
+
+class _PayloadLostError(Exception):
+    """A pending entry without a payload."""
+
+
+def _text(error: Exception) -> str:
+    """Traceback of ``error``, its end kept when it is long: the last line says what happened."""
+    return "".join(traceback.format_exception(error))[-MAX_ERROR_TEXT:]
