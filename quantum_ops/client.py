@@ -126,7 +126,7 @@ def refuse_or_raise(error: Exception) -> None:
 
 def _require_hiredis() -> None:
     # Without it redis-py falls back silently to a parser that is five times slower.
-    if redis.connection.DefaultParser is not redis.connection._HiredisParser:  # noqa: SLF001 - the one way to see which parser runs
+    if redis.connection.DefaultParser.__name__ != "_HiredisParser":
         raise ConfigurationError(
             "hiredis is not in use; install it with: pip install -r requirements.txt"
         )
@@ -158,8 +158,10 @@ def _through_sentinel(
         sentinels.append((name or host, int(port) if name and port.isdigit() else 26379))
     # A dead sentinel must not stall discovery: short timeouts of its own.
     quick = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "protocol": 2}
-    finder = Sentinel(sentinels, sentinel_kwargs=quick)
-    return finder.master_for(
+    finder: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        sentinels, sentinel_kwargs=quick
+    )
+    master: walrus.Database = finder.master_for(
         service,
         redis_class=walrus.Database,
         username=urllib.parse.unquote(user) or settings.username or None,
@@ -167,3 +169,4 @@ def _through_sentinel(
         db=settings.db,
         **options,
     )
+    return master

@@ -205,6 +205,6 @@ def _decode_each(names: Sequence[str | bytes | None], values: Sequence[bytes]) -
 
 
 def _explain(error: Exception) -> DecodeError:
-    """msgspec says "Expected `int` - at `$.epoch`": split that into field and problem."""
+    """Split msgspec's "Expected `int` - at `$.epoch`" into field and problem."""
     problem, _, path = str(error).partition(" - at `$.")
     return DecodeError(path.rstrip("`"), problem)

@@ -141,6 +141,7 @@ class MemoryRedis:
         self.add(key, list(flat))
 
 
+# ruff: noqa: SLF001 - the table below belongs to the class above
 _COMMANDS: dict[str, Any] = {
     "SET": MemoryRedis._set,
     "ONCE": MemoryRedis._once,
@@ -187,6 +188,7 @@ class MemoryInbox:
         self, settlements: dict[str, Settlement], count: int, block_ms: int
     ) -> tuple[Receipt, list[Batch]]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
+        del block_ms  # whoever drives this inbox moves time itself
         receipt = Receipt()
         for key, settlement in settlements.items():
             self._settle(key, settlement, receipt)

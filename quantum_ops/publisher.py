@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import walrus
+from redis.exceptions import NoScriptError
 
 from quantum_ops import client, codec, streams
 from quantum_ops.errors import PublishUnknownError
 from quantum_ops.events import Event
-from quantum_ops.scripts import PUBLISH
+from quantum_ops.scripts import PUBLISH, Script
 
 REMEMBER_S = 86_400
 """Seconds a published ``event_id`` is remembered; a repeat after that adds a second entry."""
@@ -22,8 +23,8 @@ class Publisher:
     """Appends events; a repeat of the same ``event_id`` within a day is a no-op.
 
     When :meth:`publish` returns, the entry MUST stand in the stream (and, on a server with
-    ``appendfsync always``, on its disk). When it raises :class:`PublishUnknownError` the entry may or
-    may not stand there: publish the same event again. MAXLEN is never used: it silently drops
+    ``appendfsync always``, on its disk). When it raises :class:`PublishUnknownError` the entry may
+    or may not stand there: publish the same event again. MAXLEN is never used: it silently drops
     entries that nobody has read.
     """
 
@@ -71,9 +72,9 @@ class Publisher:
                 return str(reply[0].decode())
 
 
-def run_script(db: walrus.Database, script: Any, keys: list[str], args: list[Any]) -> Any:
+def run_script(db: walrus.Database, script: Script, keys: list[str], args: list[Any]) -> Any:
     """EVALSHA, or EVAL where the server does not know the script (any more)."""
     try:
         return db.evalsha(script.sha, len(keys), *keys, *args)
-    except client.redis.exceptions.NoScriptError:
+    except NoScriptError:
         return db.eval(script.source, len(keys), *keys, *args)

@@ -196,7 +196,7 @@ class RedisInbox:
         return reply
 
     def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:
-        """Replies of ``commands`` in order; error replies are values, a broken connection raises."""
+        """Replies in order; error replies are values, a broken connection raises."""
         if self._connection is None:
             self._connection = self._pool.get_connection()
         connection = self._connection

@@ -17,11 +17,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from quantum_ops import client, codec, entry_id, streams
+from quantum_ops import client, codec, entry_id
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
-from quantum_ops.errors import DecodeError, RefusedError, Reject, Retry
+from quantum_ops.effects import Command
+from quantum_ops.errors import DecodeError, Reject, Retry
 from quantum_ops.inbox import (
     Applied,
     Batch,
@@ -37,20 +38,22 @@ from quantum_ops.waiting import Waiting
 
 PENDING_PAGE = 100
 CHECKPOINT_EVERY_S = 1.0
+CLAIM_EVERY_S = 2.0
+"""Seconds between looks for idle entries; also the longest wait for a requeued dead letter."""
 MAX_ERROR_TEXT = 4000
 BACKOFF_BASE_S = 0.05
 BACKOFF_CAP_S = 2.0
 
 
 class Runner:
-    """Runs one consumer on one inbox until ``clock.stopping``.
+    """Runs one consumer on one inbox until ``clock.stopping()``.
 
     ``on_idle`` is called between batches and while Redis is away, with the state to show
     (``ready``, ``waiting``): heartbeats hang there. ``on_incident`` is told of a group that had to
     be made anew.
     """
 
-    def __init__(  # noqa: D417 - told above
+    def __init__(
         self,
         consumer: Consumer,
         inbox: Inbox,
@@ -86,10 +89,10 @@ class Runner:
         Raises :class:`RefusedError` when the server refuses us for good.
         """
         attempt = 0
-        while not self._clock.stopping:
+        while not self._clock.stopping():
             try:
                 self.open()
-                while not self._clock.stopping:
+                while not self._clock.stopping():
                     self.step()
                     attempt = 0
                 self.flush()
@@ -188,7 +191,8 @@ class Runner:
         context = self._context
         context.stream = stream
         context.attempt = 1
-        context.commands = commands = []
+        commands: list[Command] = []
+        context.commands = commands
         acks = settlement.acks
         durations = self._report.durations_s
         clock = self._clock.monotonic_s
@@ -203,11 +207,13 @@ class Runner:
                 handler(decode(flat), context)
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is an outcome
                 self._failed(settlement, entry, stream, 1, error)
-                context.commands = commands = []
+                commands = []
+                context.commands = commands
             else:
                 if commands:
                     settlement.applied.append(Applied(id_, 1, commands))
-                    context.commands = commands = []
+                    commands = []
+                    context.commands = commands
                 else:
                     acks.append(id_)
             ended = clock()
@@ -297,7 +303,7 @@ class Runner:
     def _after_s(self, error: Exception, attempt: int) -> float:
         if isinstance(error, Retry):
             return min(error.after_s, self._bounds.retry_cap_s)
-        wait = self._bounds.retry_base_s * 2 ** min(attempt - 1, 30)
+        wait: float = self._bounds.retry_base_s * 2.0 ** min(attempt - 1, 30)
         return min(self._bounds.retry_cap_s, wait) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
 
     def _letter(self, settlement: Settlement, stream: str, letter: Letter) -> None:
@@ -311,11 +317,11 @@ class Runner:
     def _drain(self, stream: str) -> None:
         """Handle own pending entries one by one, so that a crash charges only its own entry."""
         after = entry_id.ZERO
-        while not self._clock.stopping:
+        while not self._clock.stopping():
             page = self._inbox.pending(stream, after, PENDING_PAGE)
             for pending in page:
                 after = pending.entry_id
-                if self._clock.stopping:
+                if self._clock.stopping():
                     return
                 if not self._waiting.holds(stream, pending.entry_id):
                     self._redeliver(stream, pending.entry_id, pending.deliveries)
@@ -353,11 +359,12 @@ class Runner:
                 self._trouble("lost", id_.decode(), stream=stream.key, reason="payload_lost")
             if claimed.entry_ids:
                 self._drain(stream.key)
-        self._claim_due = self._clock.monotonic_s() + max(0.05, self._bounds.claim_after_s / 4)
+        every_s = min(CLAIM_EVERY_S, max(0.05, self._bounds.claim_after_s / 4))
+        self._claim_due = self._clock.monotonic_s() + every_s
 
     def _retry_due(self, now: float) -> None:
         for stream, id_ in self._waiting.pop_due(now):
-            if self._clock.stopping:
+            if self._clock.stopping():
                 return
             page = self._inbox.pending(stream, entry_id.before(id_), 1)
             if page and page[0].entry_id == id_:

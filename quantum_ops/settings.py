@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from quantum_ops.knobs import decimal, knob, one_of, regex, text, whole
 
-SYMBOL_REGEX = r"^[A-Z0-9]{3,20}USDT$"
+SYMBOL_REGEX = re.compile(r"^[A-Z0-9]{3,20}USDT$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class UniverseSettings:
     symbol_regex: re.Pattern[str] = knob(
         "UNIVERSE_SYMBOL_REGEX",
         regex,
-        re.compile(SYMBOL_REGEX),
+        SYMBOL_REGEX,
         "Symbols that may be traded; others are quarantined by name. "
         "^[A-Z0-9]{1,20}USDT$ also takes bases of one or two letters.",
     )

@@ -1,0 +1,1 @@
+"""Consumer groups: one file each, run as ``python -m consumers NAME``."""

@@ -1,0 +1,127 @@
+"""The only place where a consumer becomes a process: settings, signals, exit code."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from quantum_ops import client, events, knobs, lifeline, logs
+from quantum_ops.clock import Clock
+from quantum_ops.consumer import Consumer
+from quantum_ops.context import Context
+from quantum_ops.errors import ConfigurationError, QuantumError, RefusedError
+from quantum_ops.heartbeat import Heartbeat, process_num
+from quantum_ops.inbox import GroupMadeAnew
+from quantum_ops.metrics import MetricsObserver
+from quantum_ops.observe import LogObserver, Observers
+from quantum_ops.publisher import Publisher
+from quantum_ops.redis_inbox import RedisInbox
+from quantum_ops.runner import Runner
+from quantum_ops.settings import RedisSettings, RuntimeSettings
+
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits.h: supervisord is told not to restart a program that ends with it."""
+
+
+def consumer_name(program: str) -> str:
+    """``host:program:process_num``: stable over restarts, so that pending entries are found."""
+    return f"{socket.gethostname()}:{program}:{process_num()}"
+
+
+def run(consumer: Consumer) -> int:
+    """Run ``consumer`` until SIGTERM or SIGINT; gives the exit code (0, or 78 for settings)."""
+    try:
+        return _run(consumer)
+    except ConfigurationError as error:
+        for line in error.lines:
+            sys.stderr.write(f"{consumer.name}: {line}\n")
+        return EXIT_CONFIG
+    except RefusedError as error:
+        sys.stderr.write(f"{consumer.name}: {error}\n")
+        return EXIT_CONFIG
+
+
+def build(
+    consumer: Consumer,
+    redis: RedisSettings,
+    runtime: RuntimeSettings,
+    clock: Clock,
+    metrics: MetricsObserver,
+) -> tuple[Runner, Heartbeat]:
+    """The runner of ``consumer`` with everything a live process has, and its heartbeat."""
+    bounds = consumer.bound(runtime)
+    log = logs.get()
+    name = consumer_name(consumer.name)
+    db = client.connect(redis, name=name)
+    blocking = client.connect(redis, block_ms=bounds.block_ms, name=name)
+    heartbeat = Heartbeat(db, consumer.name)
+    settings = knobs.load(consumer.settings) if consumer.settings else None
+    context = Context(consumer.name, db, log, clock, settings)
+    keys = tuple(stream.key for stream in consumer.streams)
+    inbox = RedisInbox(blocking, keys, consumer.name, name)
+    publisher = Publisher(db, patience_s=1.0, sleep=clock.wait)
+
+    def on_idle(state: str) -> None:
+        beat(heartbeat, state, runner)
+
+    def on_incident(made: GroupMadeAnew) -> None:
+        report(publisher, log, consumer.name, made)
+
+    runner = Runner(
+        consumer, inbox, context, bounds, Observers(LogObserver(log), metrics), clock=clock,
+        on_idle=on_idle, on_incident=on_incident,
+    )  # fmt: skip
+    return runner, heartbeat
+
+
+def beat(heartbeat: Heartbeat, state: str, runner: Runner, *, force: bool = False) -> None:
+    """Beat, and let a server that is away be the runner's business."""
+    try:
+        heartbeat.beat(state, force=force, handled=runner.handled, last_id=runner.last_id)
+    except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
+        logs.get().debug("no_heartbeat", error=str(error))
+
+
+def report(publisher: Publisher, log: Any, group: str, made: GroupMadeAnew) -> None:
+    """Publish that ``group`` had vanished: somebody destroyed it, its stream or the server."""
+    finding = events.AuditFinding(
+        auditor="runner",
+        finding="group_recreated",
+        severity="critical",
+        subject=f"{group}@{made.stream}",
+        detail=f"the consumer group had vanished; made anew at {made.start}"
+        + (f" (its checkpoint was {made.checkpoint})" if made.checkpoint else " (no checkpoint)"),
+    )
+    try:
+        publisher.publish(finding)
+    except (QuantumError, *client.SERVER_ERRORS):
+        # The line in the log is then the only witness; the runner goes on all the same.
+        log.exception("finding_not_published", finding=finding.detail)
+
+
+def _run(consumer: Consumer) -> int:
+    lifeline.die_with_parent()
+    runtime = knobs.load(RuntimeSettings)
+    redis = knobs.load(RedisSettings)
+    logs.configure(consumer.name, runtime.log_level)
+    log = logs.get()
+    clock = Clock()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: clock.stop())
+    metrics = MetricsObserver(CollectorRegistry())
+    metrics.serve(runtime.metrics_port)
+    runner, heartbeat = build(consumer, redis, runtime, clock, metrics)
+    log.info(
+        "started", consumer=consumer_name(consumer.name), redis=client.shown(client.url_of(redis))
+    )
+    runner.run()
+    try:
+        heartbeat.stop()
+    except client.TRANSPORT_ERRORS as error:
+        log.debug("no_heartbeat", error=str(error))
+    log.info("stopped", handled=runner.handled)
+    return 0
