@@ -241,15 +241,17 @@ class MemoryInbox:
     def checkpoint(self) -> None:
         """See :class:`~quantum_ops.inbox.Inbox`."""
         for key in self._keys:
-            group = self._get_group(key)
-            upto = group.last
-            if group.pending:
-                first = min(group.pending, key=entry_id.parse)
-                upto = entry_id.parse(entry_id.before(first))
-            self._server.keys[streams.checkpoint(key, self._group)] = b"%d-%d" % upto
+            self._check(key, self._get_group(key))
 
     def disconnect(self) -> None:
         """See :class:`~quantum_ops.inbox.Inbox`."""
+
+    def _check(self, key: str, group: _Group) -> None:
+        upto = group.last
+        if group.pending:
+            first = min(group.pending, key=entry_id.parse)
+            upto = entry_id.parse(entry_id.before(first))
+        self._server.keys[streams.checkpoint(key, self._group)] = b"%d-%d" % upto
 
     def _get_group(self, key: str) -> _Group:
         stream = self._server.streams.get(key)
@@ -268,6 +270,9 @@ class MemoryInbox:
             if self._ack(key, id_, receipt):
                 receipt.buried += 1
                 self._bury(key, id_, deliveries, reason, error)
+        stream = self._server.streams.get(key)
+        if stream and self._group in stream.groups and (settlement.applied or settlement.letters):
+            self._check(key, stream.groups[self._group])
 
     def _ack(self, key: str, id_: bytes, receipt: Receipt) -> bool:
         stream = self._server.streams.get(key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import sys
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -23,9 +22,6 @@ from quantum_ops.redis_inbox import RedisInbox
 from quantum_ops.runner import Runner
 from quantum_ops.settings import RedisSettings, RuntimeSettings
 
-EXIT_CONFIG = 78
-"""EX_CONFIG of sysexits.h: supervisord is told not to restart a program that ends with it."""
-
 
 def consumer_name(program: str) -> str:
     """``host:program:process_num``: stable over restarts, so that pending entries are found."""
@@ -37,12 +33,9 @@ def run(consumer: Consumer) -> int:
     try:
         return _run(consumer)
     except ConfigurationError as error:
-        for line in error.lines:
-            sys.stderr.write(f"{consumer.name}: {line}\n")
-        return EXIT_CONFIG
+        return lifeline.refuse(*(f"{consumer.name}: {line}" for line in error.lines))
     except RefusedError as error:
-        sys.stderr.write(f"{consumer.name}: {error}\n")
-        return EXIT_CONFIG
+        return lifeline.refuse(f"{consumer.name}: {error}")
 
 
 def build(

@@ -96,6 +96,7 @@ class Runner:
                     self.step()
                     attempt = 0
                 self.flush()
+                self._inbox.checkpoint()
             except GroupGoneError:
                 self._forget()
                 self._destroyed = True

