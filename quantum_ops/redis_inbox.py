@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import hiredis
 import redis
 import walrus
 
 from quantum_ops import codec, entry_id, events, streams
 from quantum_ops.inbox import (
+    Applied,
     Batch,
     Claimed,
     GroupGoneError,
     GroupMadeAnew,
+    Letter,
     Pending,
     RawEntry,
     Receipt,
@@ -122,20 +125,24 @@ class RedisInbox:
         if settlement.acks:
             acks = settlement.acks
             plans.append(("ack", len(acks), ("XACK", key, self._group, *acks)))
-        rows: list[tuple[list[str], list[Any]]] = [
-            _effect_row(*applied) for applied in settlement.applied
-        ]
-        rows += [
-            ([], [letter.entry_id, letter.deliveries, -1, letter.reason, letter.error])
-            for letter in settlement.letters
-        ]
+        rows: list[Applied | Letter] = [*settlement.applied, *settlement.letters]
         for start in range(0, len(rows), MAX_SETTLE):
             part = rows[start : start + MAX_SETTLE]
             keys = [key, streams.DEAD_LETTER.key, streams.checkpoint(key, self._group)]
-            args: list[Any] = [self._group, self._me, _moment(), len(part)]
-            for row_keys, row_args in part:
-                keys += row_keys
-                args += row_args
+            shapes: dict[Any, int] = {}
+            entries: list[Any] = []
+            for row in part:
+                _add_row(row, keys, shapes, entries)
+            args: list[Any] = [self._group, self._me, _moment(), len(shapes)]
+            for deliveries, commands in shapes:
+                if commands is None:
+                    args += (deliveries, -1)
+                else:
+                    args += (deliveries, len(commands))
+                    for pair in commands:
+                        args += pair
+            args.append(len(part))
+            args += entries
             plans.append(("finish", len(part), _evalsha(FINISH, keys, args)))
         return plans
 
@@ -202,7 +209,10 @@ class RedisInbox:
         connection = self._connection
         replies: list[Any] = []
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            # hiredis packs by itself; redis-py's wrapper looks at each argument's type first,
+            # which costs more than the packing.
+            packed = b"".join([hiredis.pack_command(command) for command in commands])
+            connection.send_packed_command([packed], check_health=False)
             for _ in commands:
                 try:
                     replies.append(connection.read_response())
@@ -219,17 +229,26 @@ def _evalsha(script: Script, keys: list[str], args: list[Any]) -> tuple[Any, ...
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
-def _effect_row(
-    entry_id_: bytes, deliveries: int, commands: list[tuple[Any, ...]]
-) -> tuple[list[str], list[Any]]:
-    keys: list[str] = []
-    row: list[Any] = [entry_id_, deliveries, len(commands)]
+def _add_row(
+    row: Applied | Letter, keys: list[str], shapes: dict[Any, int], entries: list[Any]
+) -> None:
+    """Append one entry in the form that FINISH reads."""
+    if len(row) == 4:  # noqa: PLR2004 - a Letter; isinstance costs more than the rest of this
+        shape: Any = (row[1], None)
+        entries += (row[0], shapes.setdefault(shape, len(shapes) + 1), row[2], row[3])
+        return
+    id_, deliveries, commands = row
+    if len(commands) == 1:
+        command = commands[0]
+        shape = (deliveries, ((command[0], len(command) - 2),))
+        keys.append(command[1])
+        entries += (id_, shapes.setdefault(shape, len(shapes) + 1), *command[2:])
+        return
+    shape = (deliveries, tuple((command[0], len(command) - 2) for command in commands))
+    entries += (id_, shapes.setdefault(shape, len(shapes) + 1))
     for command in commands:
         keys.append(command[1])
-        row.append(len(command) - 1)
-        row.append(command[0])
-        row += command[2:]
-    return keys, row
+        entries += command[2:]
 
 
 def _moment() -> str:
