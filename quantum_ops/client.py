@@ -104,7 +104,8 @@ def shown(url: str) -> str:
     query = "&".join(
         "password=***" if item.startswith("password=") else item for item in parts.query.split("&")
     )
-    return urllib.parse.urlunsplit(parts._replace(netloc=netloc, query=query))
+    # Not urlunsplit: it turns unix:///path into unix:/path, which is no REDIS_URL.
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
 
 
 def is_passing(error: Exception) -> bool:

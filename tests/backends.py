@@ -35,9 +35,7 @@ class Backend:
         clock = Clock()
         context = Context(consumer.name, self.client(), logs.get(), clock)
         inbox = self.inbox(tuple(s.key for s in consumer.streams), consumer.name, name)
-        runner = Runner(
-            consumer, inbox, context, consumer.bound(runtime), observer, clock=clock
-        )
+        runner = Runner(consumer, inbox, context, consumer.bound(runtime), observer, clock=clock)
         runner.open()
         return runner, observer
 

@@ -91,9 +91,7 @@ def test_typed_event_is_decoded_from_bytes(backend):
         ([b"plan_id", b"", b"decision", b"EXECUTE"], "plan_id"),
     ],
 )
-def test_undecodable_entry_is_buried_at_once_with_its_bytes_and_stalls_nobody(
-    backend, flat, field
-):
+def test_undecodable_entry_is_buried_at_once_with_its_bytes_and_stalls_nobody(backend, flat, field):
     # Given a bad entry between two good ones
     backend.publish(plan("before"))
     bad = backend.add(PLANS, flat)

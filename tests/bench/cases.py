@@ -1,0 +1,71 @@
+"""The only place that lists the benchmark's cases and the targets that they are held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tests.bench import workload
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row: the function that runs it, and which stream it reads.
+
+    ``needs`` is a module that must be installed. Slow cases read the short stream, a tenth of the
+    entries: their rate does not depend on how long they run.
+    """
+
+    label: str
+    module: str
+    function: str
+    stream: str = workload.LONG
+    needs: str = ""
+    applies: bool = False
+
+
+BASELINE = "bare"
+CASES = {
+    "bare": Case("bare redis-py + hiredis loop (the baseline)", "loops", "bare"),
+    "typed": Case("our runner, typed handler", "runtime", "typed"),
+    "decimal": Case("our runner, typed handler with decimals", "runtime", "typed_decimal"),
+    "prepare": Case("our runner, typed, `prepare` with one MGET a batch", "runtime", "prepared"),
+    "effects": Case(
+        "our runner, typed, one HSET applied with each XACK", "runtime", "effects", applies=True
+    ),
+    "bare_effects": Case(
+        "bare loop, one HSET each in MULTI (untyped, not fenced)", "loops", "bare_effects",
+        applies=True,
+    ),
+    "walrus": Case("walrus ConsumerGroup, one ack a batch", "loops", "walrus_batch"),
+    "walrus_each": Case(
+        "walrus ConsumerGroup, an ack each (as documented)", "loops", "walrus_each", workload.SHORT
+    ),
+    "faststream_batch": Case("FastStream, batch=True", "peers", "batch", needs="faststream"),
+    "faststream": Case(
+        "FastStream, default", "peers", "default", workload.SHORT, needs="faststream"
+    ),
+}  # fmt: skip
+DURABLE_CASES = ("bare", "typed", "effects", "bare_effects")
+LATENCY_CASES = ("bare", "typed", "walrus", "faststream")
+PROFILED = ("bare", "typed", "effects")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the issue asks for: ``case`` against ``against`` reaches ``bound`` (or stays below it)."""
+
+    text: str
+    kind: Literal["rate", "latency"]
+    case: str
+    against: str
+    bound: float
+
+
+TARGETS = (
+    Target("typed dispatch against the bare loop", "rate", "typed", "bare", 0.70),
+    Target("typed with atomic effects against the bare loop", "rate", "effects", "bare", 0.50),
+    Target("typed dispatch against FastStream default", "rate", "typed", "faststream", 25.0),
+    Target("typed dispatch against FastStream batch", "rate", "typed", "faststream_batch", 2.0),
+    Target("XADD to handler, p50 against the bare loop", "latency", "typed", "bare", 1.15),
+)
