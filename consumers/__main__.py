@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from quantum_ops import consumer, program
+from quantum_ops import consumer, lifeline, program
 from quantum_ops.errors import ConfigurationError
 
 
@@ -25,8 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         found = consumer.find("consumers", args.name)
     except ConfigurationError as error:
-        print(*error.lines, sep="\n", file=sys.stderr)
-        return program.EXIT_CONFIG
+        return lifeline.refuse(*error.lines)
     return program.run(found)
 
 

@@ -91,8 +91,8 @@ def _descends_from(ancestor: int | None) -> bool:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            # No /proc at all (macOS): being adopted by init is the only sign there is.
-            return os.path.exists("/proc/self/stat") is False and os.getppid() != 1  # noqa: PTH110
+            # No /proc (macOS), or gone while we looked: being adopted by init is the sign left.
+            return os.getppid() != 1
         pid = int(stat.rpartition(")")[2].split()[1])
         if pid == 0:
             return False

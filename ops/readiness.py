@@ -1,0 +1,95 @@
+"""The only place that judges whether a process is doing its work: RUNNING is not consuming."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ops.daemon import Process
+from quantum_ops.heartbeat import TTL_S
+
+BEATING_ROLES = frozenset({"consumers", "producers"})
+"""Packages whose processes write heartbeats; of any other, RUNNING is all there is to know."""
+GRACE_S = float(TTL_S)
+"""Seconds a fresh process may take to its first heartbeat before its silence counts as STALE."""
+Beat = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server as it answered: ``problem`` is empty if it did."""
+
+    owned: bool
+    flavour: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One process: READY, WAITING, DRAINING, STALE, DOWN or SPARE; ``detail`` says why."""
+
+    process: Process
+    ready: str
+    detail: str = ""
+    beat: Beat = field(default_factory=dict)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether this one holds nothing up. A spare waits to be started by hand, on purpose."""
+        return self.ready in {"READY", "SPARE"}
+
+
+def judge(
+    process: Process, beat: Beat | None, server: Server, *, host: str, now_ms: int
+) -> Verdict:
+    """What ``process`` is doing, by its state, its heartbeat and the server's answer.
+
+    ``beat`` is the heartbeat hash of its program and number, None if there is none or if it could
+    not be read; ``host`` is this machine's name and ``now_ms`` the time, epoch milliseconds.
+    """
+    if process.state == "STOPPING":
+        return Verdict(process, "DRAINING", "asked to stop")
+    if process.state != "RUNNING":
+        return _down(process)
+    if process.role not in BEATING_ROLES:
+        if process.program == "redis" and server.owned:
+            ready = "WAITING" if server.problem else "READY"
+            return Verdict(process, ready, server.problem or server.flavour)
+        return Verdict(process, "READY")
+    if server.problem:
+        return Verdict(process, "WAITING", "for the server")
+    return _beating(process, beat, host, now_ms)
+
+
+def _down(process: Process) -> Verdict:
+    if process.state == "STOPPED" and not process.autostart and not process.started_at:
+        return Verdict(process, "SPARE", f"start it: ./run supervisorctl start {process.address}")
+    detail = process.said or process.state.lower()
+    if process.state == "EXITED":
+        detail = f"exit {process.exit_status}"
+        if process.exit_status == 78:  # noqa: PLR2004 - EX_CONFIG
+            detail += ": refused its settings"
+    elif process.state == "STOPPED":
+        detail = f"start it: ./run supervisorctl start {process.address}"
+    return Verdict(process, "DOWN", detail)
+
+
+def _beating(process: Process, beat: Beat | None, host: str, now_ms: int) -> Verdict:
+    age_s = process.now - process.started_at
+    silent = "WAITING" if age_s <= GRACE_S else "STALE"
+    if not beat:
+        return Verdict(process, silent, f"no heartbeat, up {age_s} s")
+    if beat.get("pid") != str(process.pid) or beat.get("host") != host:
+        # The hash of an earlier life stays for its TTL; it tells nothing of this one.
+        whose = f"pid {beat.get('pid', '?')} on {beat.get('host', '?')}"
+        return Verdict(process, silent, f"no heartbeat of its own yet, last of {whose}")
+    written = beat.get("updated_ms", "")
+    beat_age_s = (now_ms - int(written)) / 1000 if written.isdecimal() else TTL_S + 1.0
+    if beat_age_s > TTL_S:
+        return Verdict(process, "STALE", f"last heartbeat {beat_age_s:.0f} s ago", beat)
+    state = beat.get("state", "")
+    ready = {"ready": "READY", "waiting": "WAITING", "draining": "DRAINING"}.get(state)
+    if ready is None:
+        return Verdict(process, "STALE", f"heartbeat with unknown state {state!r}", beat)
+    handled = beat.get("handled", "")
+    return Verdict(process, ready, f"handled {handled}" if handled else "", beat)

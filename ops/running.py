@@ -1,0 +1,82 @@
+"""The only place that reads and writes ``run/current.env``: what is running, on which server."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.paths import PROFILES, Paths
+from quantum_ops.client import url_of
+from quantum_ops.errors import ConfigurationError
+from quantum_ops.settings import RedisSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The system as it was started. ``url`` may hold a password: show it only starred."""
+
+    url: str
+    port: int
+    profile: str
+    run_dir: Path
+
+    @property
+    def owned(self) -> bool:
+        """Whether the server is the embedded one, started and stopped with the system."""
+        return self.url.partition("?")[0] == _socket_url(self.run_dir / "redis.sock")
+
+
+def plan(settings: RedisSettings, paths: Paths) -> Running:
+    """The system that these settings ask for.
+
+    ``REDIS_URL`` or ``REDIS_HOST`` names a server and none is started; otherwise ours is used,
+    over its unix socket. Raises :class:`ConfigurationError` for settings that ours cannot honour.
+    """
+    if settings.url or settings.host:
+        url = url_of(settings)
+    elif settings.password or settings.username:
+        name = "REDIS_PASSWORD" if settings.password else "REDIS_USERNAME"
+        raise ConfigurationError(
+            f"{name} is set, but neither REDIS_URL nor REDIS_HOST: the embedded server has no "
+            f"users and no password; name your server, or unset {name}"
+        )
+    else:
+        url = _socket_url(paths.redis_socket) + (f"?db={settings.db}" if settings.db else "")
+    return Running(url, settings.port, paths.profile, paths.run_dir)
+
+
+def write(path: Path, running: Running) -> None:
+    """Write the file, mode 0600, so that a reader sees the old one or the new one, never half."""
+    lines = {
+        "REDIS_URL": running.url,
+        "REDIS_PORT": running.port,
+        "PROFILE": running.profile,
+        "QUANTUM_RUN_DIR": running.run_dir,
+    }
+    text = "".join(f"{name}={value}\n" for name, value in lines.items())
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def read(path: Path) -> Running | None:
+    """What stands in the file; None if there is none, or if it cannot be understood."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    values = dict(line.split("=", 1) for line in lines if "=" in line)
+    port, profile = values.get("REDIS_PORT", ""), values.get("PROFILE", "")
+    if not (values.get("REDIS_URL") and port.isdecimal() and profile in PROFILES):
+        return None
+    if not values.get("QUANTUM_RUN_DIR"):
+        return None
+    return Running(values["REDIS_URL"], int(port), profile, Path(values["QUANTUM_RUN_DIR"]))
+
+
+def _socket_url(socket: Path) -> str:
+    return "unix://" + urllib.parse.quote(str(socket))

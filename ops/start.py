@@ -1,0 +1,207 @@
+"""The only place that brings the system up, once, and waits until it works."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import redis
+
+from ops import leftovers, log_tail, running, system
+from ops.daemon import Daemon
+from ops.paths import Paths
+from ops.running import Running
+from ops.system import Sight
+from ops.terminal import safe
+from quantum_ops import client, knobs
+from quantum_ops.errors import ConfigurationError, QuantumError
+from quantum_ops.settings import SECTIONS, RedisSettings
+
+WAIT_S = 30.0
+_POLL_S = 0.2
+_LOCK_S = 120.0
+
+
+class StartError(QuantumError):
+    """The system was not started; the message says why and names the way out."""
+
+
+@contextlib.contextmanager
+def alone(paths: Paths) -> Iterator[None]:
+    """Hold the right to start and stop; a second caller waits for the first to finish."""
+    paths.create()
+    with paths.start_lock.open("a") as file:
+        deadline = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StartError(
+                        f"somebody has been starting or stopping for {_LOCK_S:.0f} s "
+                        f"({paths.start_lock}); look with: ./run status"
+                    ) from None
+                time.sleep(_POLL_S)
+        yield
+
+
+def check(profile: str) -> tuple[Paths, Running]:
+    """Everything that can be found wrong before anything is spawned.
+
+    Raises :class:`ConfigurationError` with all unusable settings at once, and :class:`StartError`
+    if the other profile is running.
+    """
+    problems: list[str] = []
+    for section in SECTIONS:
+        try:
+            knobs.load(section)
+        except ConfigurationError as error:
+            problems += [line for line in error.lines if line not in problems]
+    if problems:
+        raise ConfigurationError(*problems)
+    paths = replace(Paths.find(), profile=profile)
+    return paths, running.plan(knobs.load(RedisSettings), paths)
+
+
+def already(paths: Paths, wanted: Running) -> Running | None:
+    """The system that runs already, None if none; :class:`StartError` if it is the other one."""
+    daemon = Daemon(paths.supervisor_socket)
+    if not daemon.is_there():
+        return None
+    if daemon.state() == "SHUTDOWN":
+        _wait_gone(daemon)
+        return None
+    current = running.read(paths.current_env)
+    if current is None:
+        # Killed between spawning and writing: the file is made again from what is asked for now.
+        running.write(paths.current_env, wanted)
+        return wanted
+    if current.profile != wanted.profile:
+        raise StartError(
+            f"the {current.profile} system is running at {paths.home}; stop it first: ./run stop"
+        )
+    return current
+
+
+def spawn(
+    paths: Paths, wanted: Running, *, foreground: bool, note: Callable[[str], None]
+) -> subprocess.Popen[bytes]:
+    """Start supervisord after clearing what an earlier one left; writes ``current.env``.
+
+    Raises :class:`StartError` if the port is taken or supervisord refuses its configuration.
+    """
+    old = leftovers.find(paths)
+    if old:
+        names = ", ".join(f"{item.kind} {item.pid}" for item in old)
+        note(f"supervisord was killed; ending what it left behind: {names}")
+        leftovers.end(paths)
+    if wanted.owned:
+        _require_free_port(wanted.port)
+    else:
+        _greet(wanted, note)
+    environ = {**os.environ, **paths.environment(owned=wanted.owned)}
+    if wanted.owned:
+        environ["REDIS_URL"] = wanted.url
+    # -s: in the foreground supervisord would print its own log, which is tailed with the others.
+    mode = ["--nodaemon", "--silent"] if foreground else []
+    command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(paths.supervisord_conf)]
+    running.write(paths.current_env, wanted)
+    child = subprocess.Popen(
+        [*command, *mode],
+        cwd=paths.root,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if foreground else subprocess.PIPE,
+        start_new_session=True,  # ^C is ours to handle: the system drains, nothing is cut off
+    )
+    if not foreground:
+        _, said = child.communicate()  # ends when supervisord has detached or given up
+        if child.returncode != 0:
+            paths.current_env.unlink(missing_ok=True)
+            raise StartError("supervisord refused: " + said.decode("utf-8", "replace").strip())
+    return child
+
+
+def wait_ready(
+    paths: Paths, current: Running, wait_s: float, is_over: Callable[[], bool] = lambda: False
+) -> Sight:
+    """Look until everything works, ``wait_s`` seconds have passed or ``is_over`` says so."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        sight = system.look(paths, current)
+        if sight.is_ready or is_over() or time.monotonic() > deadline:
+            return sight
+        time.sleep(_POLL_S)
+
+
+def complaint(sight: Sight) -> list[str]:
+    """What is not up in ``sight``, each with the last lines of its log."""
+    lines = []
+    if not sight.state:
+        lines.append("supervisord is not running; its last lines:")
+        lines += _indented(log_tail.last_lines(sight.paths.log / "supervisord.log", 5))
+    if sight.server.problem:
+        lines.append(f"server {client.shown(sight.running.url)}: {sight.server.problem}")
+    for verdict in sight.verdicts:
+        if verdict.is_fine:
+            continue
+        process = verdict.process
+        lines.append(f"{process.name}: {process.state} {verdict.ready}, {safe(verdict.detail)}")
+        lines += _indented(log_tail.last_lines(Path(process.log), 5) if process.log else [])
+    return lines
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _wait_gone(daemon: Daemon) -> None:
+    deadline = time.monotonic() + _LOCK_S
+    while daemon.is_there():
+        if time.monotonic() > deadline:
+            raise StartError("the system is being stopped and does not come to an end")
+        time.sleep(_POLL_S)
+
+
+def _require_free_port(port: int) -> None:
+    with socket.socket() as probe:
+        # Or the last server's connections in TIME_WAIT would make the port look taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                raise StartError(f"REDIS_PORT={port}: ports below 1024 belong to root") from None
+            if error.errno != errno.EADDRINUSE:
+                raise
+        else:
+            return
+    raise StartError(
+        f"port {port} on 127.0.0.1 is taken by another program. To use the server that is there:\n"
+        f"    REDIS_URL=redis://127.0.0.1:{port} ./run\n"
+        "to start ours on another port:\n"
+        f"    REDIS_PORT={port + 1 if port < 65535 else 6380} ./run"  # noqa: PLR2004 - the last port
+    )
+
+
+def _greet(wanted: Running, note: Callable[[str], None]) -> None:
+    """Say hello to a server that is not ours: a wrong password is worth knowing before spawning."""
+    db = client.connect(RedisSettings(url=wanted.url, timeout_s=system.LOOK_S), name="start")
+    try:
+        db.ping()
+    except (redis.RedisError, OSError) as error:
+        client.refuse_or_raise(error)
+        note(f"{client.shown(wanted.url)} does not answer yet ({error}); the programs wait for it")
+    finally:
+        db.connection_pool.disconnect()

@@ -1,0 +1,80 @@
+"""Start the whole system, wait until it works, say where to look (what ./run alone does)."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Foreground, profile and patience."""
+    parser.add_argument(
+        "-f", "--foreground", action="store_true", help="stay, show all logs; ^C drains and stops"
+    )
+    parser.add_argument("--profile", choices=("live", "demo"), default="live", help="default: live")
+    parser.add_argument(
+        "--wait", type=_seconds, default=30.0, metavar="SECONDS", help="for readiness (default 30)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code: 0 ready or running already, 1 not started, 3 not ready yet, 78 settings."""
+    import sys
+
+    from ops.daemon import HungError, RefusedByDaemonError
+    from ops.start import StartError
+    from quantum_ops.errors import RefusedError
+
+    try:
+        return _start(args)
+    except RefusedError as error:
+        print(error, file=sys.stderr)
+        return 78
+    except (StartError, HungError, RefusedByDaemonError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        # Disk full, read-only home: no traceback helps with these.
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
+
+
+def _start(args: argparse.Namespace) -> int:
+    import sys
+    import time
+
+    from ops import banner, foreground, start, system
+    from ops.log_tail import Follower
+
+    def note(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    began = time.monotonic()
+    paths, wanted = start.check(args.profile)
+    with foreground.Asked().listening() as asked:
+        with start.alone(paths):
+            current = start.already(paths, wanted)
+            if current is not None:
+                sight = system.look(paths, current)
+                print(banner.already(sight, wanted))
+                for line in start.complaint(sight):
+                    note(line)
+                return 0
+            follower = Follower(paths.log)
+            child = start.spawn(paths, wanted, foreground=args.foreground, note=note)
+            sight = start.wait_ready(paths, wanted, args.wait, lambda: asked.to_stop)
+        if sight.is_ready:
+            print(banner.started(sight, time.monotonic() - began), flush=True)
+        else:
+            for line in start.complaint(sight):
+                note(line)
+            note(banner.unready(sight))
+        if args.foreground:
+            return foreground.stay(paths, child, asked, follower, note)
+    return 0 if sight.is_ready else 3
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 3600:  # noqa: PLR2004 - an hour
+        raise ValueError
+    return value
