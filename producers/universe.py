@@ -1,0 +1,173 @@
+"""The only place where the universe producer runs: lease, fetch, judge, commit, wait."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from typing import Any
+
+from producers import backoff, cycle
+from producers.binance import Body, ExchangeInfo, Failure, shown
+from producers.exchange_info import Refusal, read
+from producers.universe_store import FencedError, Store
+from quantum_ops import client, knobs, lifeline, logs
+from quantum_ops.clock import Clock
+from quantum_ops.errors import ConfigurationError, RefusedError
+from quantum_ops.heartbeat import EVERY_S, Heartbeat
+from quantum_ops.settings import RedisSettings, RuntimeSettings, UniverseSettings
+
+EXIT_CONFIG = 78
+LEASE_IN_REFRESHES = 1.5
+MIN_LEASE_S = 1.0
+
+
+class UniverseProducer:
+    """Publishes the universe while it holds the lease, stands by while another one does."""
+
+    def __init__(
+        self, settings: UniverseSettings, store: Store, exchange: ExchangeInfo, clock: Clock,
+        heartbeat: Heartbeat,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._store = store
+        self._exchange = exchange
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._log: Any = logs.get()
+        self._failures = 0
+        self._leading = False
+
+    def run(self) -> None:
+        """Work until asked to stop. Redis away: wait inside, with back-off."""
+        attempt = 0
+        while not self._clock.stopping():
+            try:
+                self._rest(self.turn())
+                attempt = 0
+            except FencedError as error:
+                self._leading = False
+                self._log.warning("lease_lost", why=str(error))
+            except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
+                client.refuse_or_raise(error)
+                attempt += 1
+                self._log.warning("redis_away", error=str(error), attempt=attempt)
+                if "WRONGTYPE" in str(error):
+                    self._heal()
+                pause = min(2.0, 0.05 * 2 ** min(attempt, 10))
+                self._clock.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        self._leave()
+
+    def turn(self) -> float:
+        """One turn: a fetch if the lease is ours. Gives the seconds until the next one."""
+        if not self._store.acquire():
+            if self._leading:
+                self._log.warning("lease_lost", why="another producer holds it")
+            self._leading = False
+            self._heartbeat.beat("waiting", role="standby")
+            return min(1.0, self._settings.refresh_s / 8)
+        if not self._leading:
+            self._leading = True
+            booted = self._store.bootstrap()
+            self._log.info("lease_taken", fence=self._store.fence, bootstrapped=booted)
+        fetched = self._exchange.fetch()
+        now_s = time.time()
+        published = self._store.read()
+        failure = fetched if isinstance(fetched, Failure) else None
+        if isinstance(fetched, Body):
+            try:
+                snapshot = read(fetched.content, self._settings, now_s)
+                write = cycle.after_body(published, snapshot, self._settings, now_s)
+            except Refusal as error:
+                failure = Failure(error.code, str(error).partition(": ")[2])
+        if failure is not None:
+            write = cycle.after_refusal(published, str(failure), now_s)
+        entry_id = self._store.commit(published, write)
+        self._tell(write, entry_id)
+        self._heartbeat.beat("ready", force=True, role="leader", last_id=entry_id)
+        self._failures = self._failures + 1 if failure else 0
+        if failure:
+            return backoff.wait_s(failure, self._failures, self._settings.refresh_s)
+        return self._settings.refresh_s
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, and keep lease and heartbeat alive meanwhile."""
+        until = self._clock.monotonic_s() + seconds
+        slice_s = min(self._store.lease_ms / 1000 / 3, EVERY_S)
+        while not self._clock.stopping():
+            left = until - self._clock.monotonic_s()
+            if left <= 0:
+                return
+            self._clock.wait(min(left, slice_s))
+            if self._leading and left > slice_s:
+                if not self._store.acquire():
+                    raise FencedError("another producer holds the lease")
+                self._heartbeat.beat("ready", role="leader")
+
+    def _tell(self, write: cycle.Write, entry_id: str) -> None:
+        meta = write.meta
+        if write.event is not None:
+            event = write.event
+            self._log.info(
+                "universe_changed", entry_id=entry_id, epoch=event.epoch, count=event.count,
+                added=list(event.added)[:50], removed=list(event.removed)[:50],
+                close_only=list(event.close_only)[:50], changed=len(event.changed),
+                quarantined=list(event.quarantined)[:50],
+            )  # fmt: skip
+        if meta["stale"] == "1":
+            self._log.warning("universe_stale", reason=meta["error"])
+        elif write.event is None:
+            self._log.debug("universe_unchanged", count=meta.get("count"))
+
+    def _heal(self) -> None:
+        for key in self._store.heal():
+            self._log.error("key_of_wrong_type_removed", key=key)
+
+    def _leave(self) -> None:
+        try:
+            if self._leading:
+                self._store.release()
+            self._heartbeat.stop()
+        except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
+            self._log.debug("left_without_goodbye", error=str(error))
+
+
+def main() -> int:
+    """Run the program; gives its exit code: 0 after a stop, 78 for wrong settings."""
+    try:
+        return _main()
+    except (ConfigurationError, RefusedError) as error:
+        lines = error.lines if isinstance(error, ConfigurationError) else (str(error),)
+        for line in lines:
+            sys.stderr.write(f"universe: {line}\n")
+        return EXIT_CONFIG
+
+
+def _main() -> int:
+    lifeline.die_with_parent()
+    settings = knobs.load(UniverseSettings)
+    _check_url(settings.url)
+    runtime = knobs.load(RuntimeSettings)
+    redis = knobs.load(RedisSettings)
+    logs.configure("universe", runtime.log_level)
+    clock = Clock()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: clock.stop())
+    db = client.connect(redis, name="universe")
+    lease_s = max(MIN_LEASE_S, LEASE_IN_REFRESHES * settings.refresh_s)
+    exchange = ExchangeInfo(settings)
+    logs.get().info("started", url=shown(exchange.url), mode=settings.mode)
+    store = Store(db, int(lease_s * 1000))
+    UniverseProducer(settings, store, exchange, clock, Heartbeat(db, "universe")).run()
+    exchange.close()
+    logs.get().info("stopped")
+    return 0
+
+
+def _check_url(url: str) -> None:
+    if url and not url.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"UNIVERSE_URL={shown(url)!r}: is no http(s) address; "
+            "write for example https://demo-fapi.binance.com/fapi/v1/exchangeInfo"
+        )

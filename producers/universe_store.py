@@ -1,0 +1,229 @@
+"""The only place that reads and writes the universe's keys, each cycle in one atomic step."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+import walrus
+from redis.exceptions import ResponseError
+
+from producers.churn_guard import Held
+from producers.cycle import Published, Write
+from quantum_ops import codec, streams
+from quantum_ops.publisher import run_script
+from quantum_ops.scripts import Script
+from quantum_ops.universe import Active
+
+_ACQUIRE = Script(
+    """
+-- KEYS: lease, fence. ARGV: owner, milliseconds. Gives the fence, or 0 if another one holds it.
+local held = redis.call('GET', KEYS[1])
+if held then
+  if string.sub(held, 1, #ARGV[1] + 1) ~= ARGV[1] .. ':' then return 0 end
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+  return tonumber(string.sub(held, #ARGV[1] + 2))
+end
+local fence = redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. fence, 'PX', ARGV[2])
+return fence
+"""
+)
+_RELEASE = Script(
+    """
+-- KEYS: lease. ARGV: its value. Somebody else's lease is left alone.
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+)
+_COMMIT = Script(
+    """
+-- KEYS: lease, meta, active, last_ok, symbols, held, accept, change stream, finding stream.
+-- ARGV: lease value, its milliseconds, expected epoch, plan (JSON). Gives the new entry id, '' if no
+-- event was due, or an error word. Guarded twice: a producer that lost its lease while it was
+-- fetching, and one that planned on an older epoch, change nothing.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'FENCED' end
+if (redis.call('HGET', KEYS[2], 'epoch') or '0') ~= ARGV[3] then return 'MOVED' end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local plan = cjson.decode(ARGV[4])
+redis.call('HSET', KEYS[2], unpack(plan.meta))
+if plan.active then
+  redis.call('SET', KEYS[3], plan.active)
+  if plan.good then redis.call('SET', KEYS[4], plan.active) end
+end
+if plan.symbols then
+  redis.call('DEL', KEYS[5])
+  for at = 1, #plan.symbols, 1000 do
+    redis.call('HSET', KEYS[5], unpack(plan.symbols, at, math.min(at + 999, #plan.symbols)))
+  end
+end
+if plan.held then
+  if plan.held == '' then redis.call('DEL', KEYS[6], KEYS[7])
+  else redis.call('SET', KEYS[6], plan.held) end
+end
+local id = ''
+if plan.event then id = redis.call('XADD', KEYS[8], '*', unpack(plan.event)) end
+if plan.finding then redis.call('XADD', KEYS[9], '*', unpack(plan.finding)) end
+return id
+"""
+)
+_BOOTSTRAP = Script(
+    """
+-- KEYS: active, last_ok, meta. On boot the last good document serves, flagged stale, until the first
+-- fetch succeeds.
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local good = redis.call('GET', KEYS[2])
+if not good then return 0 end
+redis.call('SET', KEYS[1], good)
+redis.call('HSET', KEYS[3], 'stale', '1', 'error', 'bootstrap: last_ok until the first good fetch')
+return 1
+"""
+)
+_KEYS = [
+    streams.UNIVERSE_LEASE,
+    streams.UNIVERSE_META,
+    streams.UNIVERSE_ACTIVE,
+    streams.UNIVERSE_LAST_OK,
+    streams.UNIVERSE_SYMBOLS,
+    streams.UNIVERSE_HELD,
+    streams.UNIVERSE_ACCEPT,
+    streams.UNIVERSE_CHANGED.key,
+    streams.AUDIT_FINDING.key,
+]
+
+
+class FencedError(Exception):
+    """Another producer took over: this one must write nothing and stand by."""
+
+
+@dataclass(slots=True)
+class Store:
+    """The universe's keys as one producer holds them. ``lease_ms`` is how long a lease lasts."""
+
+    db: walrus.Database
+    lease_ms: int
+    owner: str = ""
+    fence: int = 0
+
+    def __post_init__(self) -> None:
+        # Not host:pid alone: a restart within the lease would be taken for the one that died.
+        self.owner = self.owner or uuid.uuid4().hex
+
+    @property
+    def lease(self) -> str:
+        """The value that stands in the lease key while it is ours."""
+        return f"{self.owner}:{self.fence}"
+
+    def acquire(self) -> bool:
+        """Take the lease or renew it; False while another producer holds it."""
+        keys = [streams.UNIVERSE_LEASE, streams.UNIVERSE_FENCE]
+        fence = int(run_script(self.db, _ACQUIRE, keys, [self.owner, self.lease_ms]))
+        if fence:
+            self.fence = fence
+        return bool(fence)
+
+    def release(self) -> None:
+        """Give the lease back, so that a standby need not wait for it to run out."""
+        run_script(self.db, _RELEASE, [streams.UNIVERSE_LEASE], [self.lease])
+
+    def bootstrap(self) -> bool:
+        """Serve last_ok (flagged stale) if there is no active document; tells whether it did."""
+        keys = [streams.UNIVERSE_ACTIVE, streams.UNIVERSE_LAST_OK, streams.UNIVERSE_META]
+        return bool(run_script(self.db, _BOOTSTRAP, keys, []))
+
+    def read(self) -> Published:
+        """What is published now; keys that cannot be read count as never published."""
+        with self.db.pipeline(transaction=True) as pipe:
+            pipe.hgetall(streams.UNIVERSE_META)
+            pipe.get(streams.UNIVERSE_ACTIVE)
+            pipe.hgetall(streams.UNIVERSE_SYMBOLS)
+            pipe.get(streams.UNIVERSE_HELD)
+            pipe.get(streams.UNIVERSE_ACCEPT)
+            meta, active, rows, held, accepted = pipe.execute(raise_on_error=False)
+        fields = _texts(meta)
+        epoch = int(fields["epoch"]) if fields.get("epoch", "").isdecimal() else 0
+        symbols = _symbols(active)
+        return Published(
+            # Without the document there is nothing to compare with: publish it again.
+            epoch=epoch,
+            sha256=fields.get("sha256", "") if symbols and isinstance(rows, dict) else "",
+            stale=fields.get("stale") != "0",
+            known=bool(fields),
+            symbols=symbols,
+            attributes=_texts(rows),
+            held=_held(held),
+            accepted_sha256=accepted.decode("utf-8", "replace")
+            if isinstance(accepted, bytes)
+            else "",
+        )
+
+    def commit(self, published: Published, write: Write) -> str:
+        """Make ``write`` true in one step; gives the change event's entry id or ''.
+
+        Raises :class:`FencedError` if the lease is no longer ours. A lost reply needs no repeat:
+        the next cycle reads what stands there and finds its own content hash.
+        """
+        plan: dict[str, object] = {"meta": _flat({**write.meta, "fence": str(self.fence)})}
+        if write.active is not None:
+            plan["active"] = write.active
+            plan["good"] = write.meta["stale"] == "0"
+        if write.attributes is not None:
+            plan["symbols"] = _flat(write.attributes)
+        if not write.keep_held:
+            plan["held"] = write.held
+        if write.event is not None:
+            plan["event"] = [part.decode() for part in codec.encode(write.event)]
+        if write.finding is not None:
+            plan["finding"] = [part.decode() for part in codec.encode(write.finding)]
+        args = [self.lease, self.lease_ms, published.epoch, json.dumps(plan, ensure_ascii=False)]
+        reply = run_script(self.db, _COMMIT, _KEYS, args).decode()
+        if reply in ("FENCED", "MOVED"):
+            raise FencedError(reply)
+        return str(reply)
+
+    def heal(self) -> list[str]:
+        """Remove keys of a wrong type, which no cycle could ever write; gives their names."""
+        wanted = {
+            streams.UNIVERSE_META: b"hash",
+            streams.UNIVERSE_SYMBOLS: b"hash",
+            streams.UNIVERSE_ACTIVE: b"string",
+            streams.UNIVERSE_LAST_OK: b"string",
+            streams.UNIVERSE_HELD: b"string",
+            streams.UNIVERSE_ACCEPT: b"string",
+        }
+        wrong = [key for key, kind in wanted.items() if self.db.type(key) not in (kind, b"none")]
+        if wrong:
+            self.db.delete(*wrong)
+        return wrong
+
+
+def held_key(value: Held) -> str:
+    """The JSON of the key in which removals wait."""
+    return json.dumps([value.sha256, value.removed, value.seen])
+
+
+def _held(raw: object) -> Held | None:
+    try:
+        digest, removed, seen = json.loads(raw)  # type: ignore[arg-type]  # None and errors raise TypeError
+        return Held(str(digest), tuple(map(str, removed)), int(seen))
+    except (TypeError, ValueError):
+        return None
+
+
+def _symbols(raw: object) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(msgspec.json.decode(raw, type=Active).symbols))  # type: ignore[arg-type]  # see above
+    except (TypeError, ValueError):
+        return ()
+
+
+def _texts(raw: object) -> dict[str, str]:
+    if not isinstance(raw, dict) or isinstance(raw, ResponseError):
+        return {}
+    return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in raw.items()}
+
+
+def _flat(values: object) -> list[str]:
+    return [part for pair in dict(values).items() for part in pair]  # type: ignore[call-overload]  # a mapping

@@ -1,0 +1,173 @@
+"""The only place that reads the published universe and says whether it may be believed.
+
+A universe is *fresh* only if its own flag says so **and** its age says so: the flag is set by the
+producer, and a dead producer sets no flag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+import walrus
+
+from quantum_ops import streams
+
+SOURCE = "binance_futures_exchangeInfo"
+FILTERS = {"contractType": "PERPETUAL", "status": "TRADING"}
+MAX_MISSED = 3
+"""Refreshes that may be missed before the universe counts as stale."""
+DEFAULT_REFRESH_S = 60.0
+"""Assumed where meta names no refresh: writers of before this project."""
+
+Status = Literal["fresh", "stale", "missing"]
+
+
+class Active(msgspec.Struct, frozen=True):
+    """The JSON of ``quantum:cfg:universe:active`` and ``last_ok``."""
+
+    symbols: list[str]
+    mode: str
+    asof_epoch: int = 0
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Universe:
+    """What a gate may rely on. ``symbols`` is empty unless ``status`` is ``fresh`` or ``stale``.
+
+    ``reason`` says why it is not fresh. ``age_s`` counts from the last check of the producer;
+    ``close_only`` are symbols that may only be reduced (known if attributes were asked for).
+    """
+
+    status: Status
+    reason: str = ""
+    mode: str = ""
+    symbols: frozenset[str] = frozenset()
+    epoch: int = 0
+    age_s: float = 0.0
+    refresh_s: float = DEFAULT_REFRESH_S
+    quarantined: int = 0
+    attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def close_only(self) -> frozenset[str]:
+        """Symbols that may only be reduced."""
+        return frozenset(
+            symbol for symbol, row in self.attributes.items() if row.get("state") == "close_only"
+        )
+
+
+def active_json(symbols: list[str], mode: str, asof_epoch: int) -> str:
+    """The document as existing readers know it, field for field and in their order."""
+    return json.dumps(
+        {
+            "asof_epoch": asof_epoch,
+            "source": SOURCE,
+            "mode": mode,
+            "symbols": symbols,
+            "filters": FILTERS,
+        }
+    )
+
+
+def symbols_sha256(symbols: Iterable[str]) -> str:
+    """SHA-256 (hex) of the sorted symbols joined by line feeds."""
+    return hashlib.sha256("\n".join(sorted(symbols)).encode()).hexdigest()
+
+
+def content_sha256(symbols: Iterable[str], attributes: Mapping[str, str]) -> str:
+    """SHA-256 (hex) of the sorted symbols and the sorted attribute rows, times left out.
+
+    ``attributes`` is symbol -> canonical JSON, as the hash ``quantum:cfg:universe:symbols`` holds it.
+    """
+    rows = [sorted(symbols), sorted(attributes.items())]
+    return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_universe(
+    db: walrus.Database, *, now_s: float, mode: str = "", attributes: bool = False
+) -> Universe:
+    """The universe as it stands now, read in one transaction so that it is never torn.
+
+    Unreadable keys (wrong type, bad JSON, bad UTF-8) are ``stale`` with the reason; only a broken
+    connection raises. ``mode`` asks for that network: another one is ``stale``.
+    """
+    with db.pipeline(transaction=True) as pipe:
+        pipe.get(streams.UNIVERSE_ACTIVE)
+        pipe.hgetall(streams.UNIVERSE_META)
+        if attributes:
+            pipe.hgetall(streams.UNIVERSE_SYMBOLS)
+        found = pipe.execute(raise_on_error=False)
+    rows = found[2] if attributes else {}
+    return judge(found[0], found[1], rows, now_s=now_s, mode=mode)
+
+
+def judge(active: Any, meta: Any, rows: Any = None, *, now_s: float, mode: str = "") -> Universe:
+    """The verdict on the raw replies of GET active, HGETALL meta and HGETALL symbols.
+
+    Replies may be error values. For gates that read them in their own batch's round trip.
+    """
+    try:
+        return _judge(active, meta, rows or {}, now_s, mode)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        return Universe("stale", f"unreadable: {error}")
+
+
+def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Universe:
+    for reply in (active, meta, rows):
+        if isinstance(reply, Exception):
+            raise TypeError(str(reply))
+    if active is None:
+        return Universe("missing", "no universe was ever published")
+    document = msgspec.json.decode(active, type=Active)
+    fields = {name.decode(): value.decode() for name, value in meta.items()}
+    if not fields:
+        raise ValueError("meta is missing")
+    symbols = frozenset(document.symbols)
+    refresh_s = float(fields.get("refresh_sec") or DEFAULT_REFRESH_S)
+    checked = float(fields.get("checked_epoch") or fields.get("asof_epoch") or document.asof_epoch)
+    age_s = now_s - checked
+    reason = _why_stale(document, fields, age_s, refresh_s, mode, len(symbols))
+    return Universe(
+        "stale" if reason else "fresh",
+        reason,
+        document.mode,
+        symbols,
+        int(fields.get("epoch") or 0),
+        age_s,
+        refresh_s,
+        int(fields.get("quarantined") or 0),
+        {
+            symbol.decode(): msgspec.json.decode(row, type=dict[str, str])
+            for symbol, row in rows.items()
+        },
+    )
+
+
+def _why_stale(
+    document: Active, meta: Mapping[str, str], age_s: float, refresh_s: float, mode: str, count: int
+) -> str:
+    """The first reason not to believe it; empty if there is none."""
+    if mode and document.mode != mode:
+        return f"it is of {document.mode}, not of {mode}"
+    if meta.get("stale") != "0":
+        return f"flagged stale: {meta.get('error') or 'no reason given'}"
+    # "not (a <= b)" also catches NaN, which compares false with everything.
+    if not age_s <= MAX_MISSED * refresh_s:
+        return f"checked {age_s:.0f} s ago, more than {MAX_MISSED} x {refresh_s:g} s"
+    if not age_s >= -refresh_s:
+        return f"checked {-age_s:.0f} s in the future: a clock is wrong"
+    if not count:
+        return "it is empty"
+    told = meta.get("count")
+    if told is not None and int(told) != len(document.symbols):
+        return f"meta counts {told} symbols, the document has {len(document.symbols)}"
+    digest = meta.get("symbols_sha256")
+    if digest and digest != symbols_sha256(document.symbols):
+        return "the symbols do not have the hash that meta tells"
+    return ""
