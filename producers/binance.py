@@ -1,4 +1,4 @@
-"""The only place that speaks HTTP with the exchange. A failed fetch is a value, not an exception."""
+"""The only place that speaks HTTP with the exchange. A failed fetch is a value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No snapshot. ``kind`` is from a closed set; ``retry_after_s`` is what the exchange asked for."""
+    """No snapshot. ``kind`` is from a closed set, ``retry_after_s`` what the exchange asked for."""
 
     kind: str
     detail: str
@@ -52,7 +52,7 @@ class ExchangeInfo:
         self._session = requests.Session()
 
     def fetch(self) -> Body | Failure:
-        """One GET, at most ``HTTP_TIMEOUT_SEC`` seconds in all. Main thread only (see _deadline)."""
+        """One GET, at most ``HTTP_TIMEOUT_SEC`` seconds in all; in the main thread only."""
         try:
             with _deadline(self._settings.http_timeout_s):
                 return self._get()

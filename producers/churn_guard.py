@@ -30,8 +30,8 @@ class Held:
     def reason(self, total: int, settings: UniverseSettings) -> str:
         """What an operator reads in meta.error."""
         return (
-            f"churn guard: {len(self.removed)} of {total} symbols would go at once; held until seen "
-            f"{settings.confirmations} times (now {self.seen}) or ./run universe accept"
+            f"churn guard: {len(self.removed)} of {total} symbols would go at once; held until "
+            f"seen {settings.confirmations} times (now {self.seen}) or ./run universe accept"
         )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from producers.churn_guard import Held, hold
-from producers.exchange_info import Refusal, Snapshot
+from producers.exchange_info import Snapshot
 from quantum_ops.events import AuditFinding, UniverseChanged
 from quantum_ops.settings import UniverseSettings
 from quantum_ops.universe import active_json, content_sha256, symbols_sha256
@@ -18,10 +19,17 @@ MAX_ERROR = 500
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The universe as it stands in Redis before the fetch. ``epoch`` 0: never published."""
+    """The universe as it stands in Redis before the fetch. ``epoch`` 0: never published.
+
+    ``guard`` is meta's epoch to the letter: the write is refused if it moved. ``intact`` says that
+    document and attributes have the content hash that meta tells.
+    """
 
     epoch: int = 0
+    guard: str = "0"
     sha256: str = ""
+    intact: bool = False
+    mode: str = ""
     stale: bool = True
     known: bool = False
     symbols: tuple[str, ...] = ()
@@ -60,7 +68,9 @@ def after_body(
     published: Published, snapshot: Snapshot, settings: UniverseSettings, now_s: float
 ) -> Write:
     """A fetch that gave a snapshot: no change is a heartbeat, a change is one event."""
-    held = hold(published.symbols, snapshot, settings, published.held, published.accepted_sha256)
+    # Another network is another universe: its symbols say nothing about churn in this one.
+    guarded = published.symbols if published.mode in ("", settings.mode) else ()
+    held = hold(guarded, snapshot, settings, published.held, published.accepted_sha256)
     symbols, attributes = snapshot.symbols, dict(snapshot.attributes)
     error = ""
     if held is not None:
@@ -91,37 +101,11 @@ def after_body(
     finding = _flip(published, stale=held is not None, reason=error)
     held_json = json.dumps([held.sha256, held.removed, held.seen]) if held else ""
     active = active_json(list(symbols), settings.mode, moment)
-    if published.epoch and digest == published.sha256:
-        return Write(meta, active, None, held_json, finding=finding)
-    event = _event(published, symbols, attributes, digest, snapshot, settings, error, moment)
-    meta |= {
-        "epoch": str(event.epoch),
-        "sha256": digest,
-        "symbols_sha256": event.symbols_sha256,
-        "changed_epoch": str(moment),
-    }
-    return Write(meta, active, attributes, held_json, event=event, finding=finding)
-
-
-def describe(refusal: Refusal | Exception) -> str:
-    """The text that meta.error shows for it."""
-    return str(refusal)[:MAX_ERROR]
-
-
-def _event(
-    published: Published,
-    symbols: tuple[str, ...],
-    attributes: Mapping[str, str],
-    digest: str,
-    snapshot: Snapshot,
-    settings: UniverseSettings,
-    error: str,
-    moment: int,
-) -> UniverseChanged:
-    before, after = set(published.symbols), set(symbols)
-    old = {symbol: json.loads(row) for symbol, row in published.attributes.items()}
-    new = {symbol: json.loads(row) for symbol, row in attributes.items()}
-    return UniverseChanged(
+    if published.symbols and digest == published.sha256:
+        # A key that somebody damaged or deleted is put back; that is no change of the universe.
+        repair = None if published.intact else attributes
+        return Write(meta, active, repair, held_json, finding=finding)
+    event = UniverseChanged(
         epoch=published.epoch + 1,
         prev_epoch=published.epoch,
         mode="mainnet" if settings.mode == "mainnet" else "testnet",
@@ -131,21 +115,39 @@ def _event(
         prev_sha256=published.sha256,
         symbols_sha256=symbols_sha256(symbols),
         symbols=symbols,
-        added=tuple(sorted(after - before)),
-        removed=tuple(sorted(before - after)),
-        close_only=tuple(
-            sorted(
-                symbol
-                for symbol, row in new.items()
-                if row["state"] == "close_only"
-                and symbol in before
-                and old.get(symbol, {}).get("state") != "close_only"
-            )
-        ),
-        changed=_changed(old, new, before & after),
         quarantined=_bounded(snapshot.quarantined),
         held=error,
+        **_difference(published, symbols, attributes),
     )
+    meta |= {
+        "epoch": str(event.epoch),
+        "sha256": digest,
+        "symbols_sha256": event.symbols_sha256,
+        "changed_epoch": str(moment),
+    }
+    return Write(meta, active, attributes, held_json, event=event, finding=finding)
+
+
+def _difference(
+    published: Published, symbols: tuple[str, ...], attributes: Mapping[str, str]
+) -> dict[str, Any]:
+    """The fields of the event that tell old from new."""
+    before, after = set(published.symbols), set(symbols)
+    old = {symbol: json.loads(row) for symbol, row in published.attributes.items()}
+    new = {symbol: json.loads(row) for symbol, row in attributes.items()}
+    closing = [
+        symbol
+        for symbol, row in new.items()
+        if row["state"] == "close_only"
+        and symbol in before
+        and old.get(symbol, {}).get("state") != "close_only"
+    ]
+    return {
+        "added": tuple(sorted(after - before)),
+        "removed": tuple(sorted(before - after)),
+        "close_only": tuple(sorted(closing)),
+        "changed": _changed(old, new, before & after),
+    }
 
 
 def _changed(

@@ -116,8 +116,8 @@ def read(body: bytes, settings: UniverseSettings, now_s: float) -> Snapshot:
     if len(symbols) > settings.max_symbols:
         raise Refusal(
             "too_many",
-            f"{len(symbols)} symbols, more than UNIVERSE_MAX={settings.max_symbols}; nothing is cut, "
-            "because the newest would go: raise UNIVERSE_MAX if the exchange has really grown",
+            f"{len(symbols)} symbols, more than UNIVERSE_MAX={settings.max_symbols}; nothing is "
+            "cut, because the newest would go: raise UNIVERSE_MAX if the exchange has really grown",
         )
     return Snapshot(tuple(sorted(symbols)), attributes, quarantined)
 

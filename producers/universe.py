@@ -49,6 +49,8 @@ class UniverseProducer:
             except FencedError as error:
                 self._leading = False
                 self._log.warning("lease_lost", why=str(error))
+                # Whoever moved the keys may do so for ever: never fetch in a tight loop.
+                self._clock.wait(min(1.0, self._settings.refresh_s / 8))
             except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
                 client.refuse_or_raise(error)
                 attempt += 1

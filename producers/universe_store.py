@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import walrus
-from redis.exceptions import ResponseError
 
 from producers.churn_guard import Held
 from producers.cycle import Published, Write
 from quantum_ops import codec, streams
 from quantum_ops.publisher import run_script
 from quantum_ops.scripts import Script
-from quantum_ops.universe import Active
+from quantum_ops.universe import Active, content_sha256
 
 _ACQUIRE = Script(
     """
@@ -41,8 +42,8 @@ return 0
 _COMMIT = Script(
     """
 -- KEYS: lease, meta, active, last_ok, symbols, held, accept, change stream, finding stream.
--- ARGV: lease value, its milliseconds, expected epoch, plan (JSON). Gives the new entry id, '' if no
--- event was due, or an error word. Guarded twice: a producer that lost its lease while it was
+-- ARGV: lease value, its milliseconds, expected epoch, plan (JSON). Gives the new entry id, '' if
+-- no event was due, or an error word. Guarded twice: a producer that lost its lease while it was
 -- fetching, and one that planned on an older epoch, change nothing.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'FENCED' end
 if (redis.call('HGET', KEYS[2], 'epoch') or '0') ~= ARGV[3] then return 'MOVED' end
@@ -71,8 +72,8 @@ return id
 )
 _BOOTSTRAP = Script(
     """
--- KEYS: active, last_ok, meta. On boot the last good document serves, flagged stale, until the first
--- fetch succeeds.
+-- KEYS: active, last_ok, meta. On boot the last good document serves, flagged stale, until the
+-- first fetch succeeds.
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 local good = redis.call('GET', KEYS[2])
 if not good then return 0 end
@@ -144,20 +145,29 @@ class Store:
             meta, active, rows, held, accepted = pipe.execute(raise_on_error=False)
         fields = _texts(meta)
         epoch = int(fields["epoch"]) if fields.get("epoch", "").isdecimal() else 0
-        symbols = _symbols(active)
+        symbols, mode = _document(active)
+        attributes = _texts(rows)
+        sha256 = fields.get("sha256", "")
         return Published(
-            # Without the document there is nothing to compare with: publish it again.
-            epoch=epoch,
-            sha256=fields.get("sha256", "") if symbols and isinstance(rows, dict) else "",
+            epoch=epoch or self._last_epoch(),
+            guard=fields.get("epoch", "0"),
+            sha256=sha256,
+            intact=content_sha256(symbols, attributes) == sha256,
+            mode=mode,
             stale=fields.get("stale") != "0",
             known=bool(fields),
             symbols=symbols,
-            attributes=_texts(rows),
+            attributes=attributes,
             held=_held(held),
-            accepted_sha256=accepted.decode("utf-8", "replace")
-            if isinstance(accepted, bytes)
-            else "",
+            accepted_sha256=_text(accepted),
         )
+
+    def _last_epoch(self) -> int:
+        """The epoch of the last change event: meta may be lost while the stream is not."""
+        for _, fields in self.db.xrevrange(streams.UNIVERSE_CHANGED.key, count=1):
+            text = _text(fields.get(b"epoch"))
+            return int(text) if text.isdecimal() else 0
+        return 0
 
     def commit(self, published: Published, write: Write) -> str:
         """Make ``write`` true in one step; gives the change event's entry id or ''.
@@ -177,7 +187,7 @@ class Store:
             plan["event"] = [part.decode() for part in codec.encode(write.event)]
         if write.finding is not None:
             plan["finding"] = [part.decode() for part in codec.encode(write.finding)]
-        args = [self.lease, self.lease_ms, published.epoch, json.dumps(plan, ensure_ascii=False)]
+        args = [self.lease, self.lease_ms, published.guard, json.dumps(plan, ensure_ascii=False)]
         reply = run_script(self.db, _COMMIT, _KEYS, args).decode()
         if reply in ("FENCED", "MOVED"):
             raise FencedError(reply)
@@ -199,31 +209,30 @@ class Store:
         return wrong
 
 
-def held_key(value: Held) -> str:
-    """The JSON of the key in which removals wait."""
-    return json.dumps([value.sha256, value.removed, value.seen])
-
-
-def _held(raw: object) -> Held | None:
+def _held(raw: Any) -> Held | None:
     try:
-        digest, removed, seen = json.loads(raw)  # type: ignore[arg-type]  # None and errors raise TypeError
+        digest, removed, seen = json.loads(raw)
         return Held(str(digest), tuple(map(str, removed)), int(seen))
     except (TypeError, ValueError):
         return None
 
 
-def _symbols(raw: object) -> tuple[str, ...]:
+def _document(raw: Any) -> tuple[tuple[str, ...], str]:
     try:
-        return tuple(sorted(msgspec.json.decode(raw, type=Active).symbols))  # type: ignore[arg-type]  # see above
+        document = msgspec.json.decode(raw, type=Active)
     except (TypeError, ValueError):
-        return ()
+        return (), ""
+    return tuple(sorted(document.symbols)), document.mode
 
 
-def _texts(raw: object) -> dict[str, str]:
-    if not isinstance(raw, dict) or isinstance(raw, ResponseError):
-        return {}
-    return {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in raw.items()}
+def _text(raw: Any) -> str:
+    return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else ""
 
 
-def _flat(values: object) -> list[str]:
-    return [part for pair in dict(values).items() for part in pair]  # type: ignore[call-overload]  # a mapping
+def _texts(raw: Any) -> dict[str, str]:
+    """A hash reply as text; an error reply (a key of another type) counts as empty."""
+    return {_text(k): _text(v) for k, v in raw.items()} if isinstance(raw, dict) else {}
+
+
+def _flat(values: Mapping[str, str]) -> list[str]:
+    return [part for pair in values.items() for part in pair]

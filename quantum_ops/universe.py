@@ -83,7 +83,7 @@ def symbols_sha256(symbols: Iterable[str]) -> str:
 def content_sha256(symbols: Iterable[str], attributes: Mapping[str, str]) -> str:
     """SHA-256 (hex) of the sorted symbols and the sorted attribute rows, times left out.
 
-    ``attributes`` is symbol -> canonical JSON, as the hash ``quantum:cfg:universe:symbols`` holds it.
+    ``attributes`` is symbol -> canonical JSON, as ``quantum:cfg:universe:symbols`` holds it.
     """
     rows = [sorted(symbols), sorted(attributes.items())]
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
@@ -132,7 +132,11 @@ def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Univer
     refresh_s = float(fields.get("refresh_sec") or DEFAULT_REFRESH_S)
     checked = float(fields.get("checked_epoch") or fields.get("asof_epoch") or document.asof_epoch)
     age_s = now_s - checked
-    reason = _why_stale(document, fields, age_s, refresh_s, mode, len(symbols))
+    reason = (
+        _flagged(document, fields, mode)
+        or _aged(age_s, refresh_s)
+        or _inconsistent(document, fields)
+    )
     return Universe(
         "stale" if reason else "fresh",
         reason,
@@ -142,27 +146,29 @@ def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Univer
         age_s,
         refresh_s,
         int(fields.get("quarantined") or 0),
-        {
-            symbol.decode(): msgspec.json.decode(row, type=dict[str, str])
-            for symbol, row in rows.items()
-        },
+        {symbol.decode(): _row.decode(row) for symbol, row in rows.items()},
     )
 
 
-def _why_stale(
-    document: Active, meta: Mapping[str, str], age_s: float, refresh_s: float, mode: str, count: int
-) -> str:
-    """The first reason not to believe it; empty if there is none."""
+def _flagged(document: Active, meta: Mapping[str, str], mode: str) -> str:
     if mode and document.mode != mode:
         return f"it is of {document.mode}, not of {mode}"
     if meta.get("stale") != "0":
         return f"flagged stale: {meta.get('error') or 'no reason given'}"
+    return ""
+
+
+def _aged(age_s: float, refresh_s: float) -> str:
     # "not (a <= b)" also catches NaN, which compares false with everything.
     if not age_s <= MAX_MISSED * refresh_s:
         return f"checked {age_s:.0f} s ago, more than {MAX_MISSED} x {refresh_s:g} s"
     if not age_s >= -refresh_s:
         return f"checked {-age_s:.0f} s in the future: a clock is wrong"
-    if not count:
+    return ""
+
+
+def _inconsistent(document: Active, meta: Mapping[str, str]) -> str:
+    if not document.symbols:
         return "it is empty"
     told = meta.get("count")
     if told is not None and int(told) != len(document.symbols):
@@ -171,3 +177,6 @@ def _why_stale(
     if digest and digest != symbols_sha256(document.symbols):
         return "the symbols do not have the hash that meta tells"
     return ""
+
+
+_row = msgspec.json.Decoder(dict[str, str])
