@@ -197,6 +197,12 @@ class UniverseSettings:
 class UniverseAuditSettings:
     """The universe auditor."""
 
+    symbol_regex: re.Pattern[str] = knob(
+        "UNIVERSE_SYMBOL_REGEX",
+        regex,
+        SYMBOL_REGEX,
+        "The same setting as the producer's: symbols that may be published.",
+    )
     max_age_s: float = knob(
         "UNIVERSE_AUDIT_MAX_AGE_SEC",
         decimal(0.1, 86_400, "s"),

@@ -85,6 +85,7 @@ UNIVERSE_FENCE: Final = "quantum:cfg:universe:fence"
 UNIVERSE_HELD: Final = "quantum:cfg:universe:held"
 UNIVERSE_ACCEPT: Final = "quantum:cfg:universe:accept"
 
+UNIVERSE_AUDITED: Final = "quantum:ops:universe_audit:last"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"

@@ -127,6 +127,8 @@ def drive(
             server.add(streams.of(event).key, codec.encode(event))
         else:
             server.add(consumer.streams[0].key, event)
+    if settings is None and consumer.settings is not None:
+        settings = consumer.settings()
     clock = FrozenClock(tick)
     observer = Recorder()
     keys = tuple(stream.key for stream in consumer.streams)

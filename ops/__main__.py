@@ -1,0 +1,119 @@
+"""``python -m ops VERB`` (= ``./run VERB``): finds the verb, runs it, turns errors into exit codes.
+
+A verb is a file of ``ops/verbs``: its docstring's first line is its help, ``configure(parser)`` adds
+its arguments, ``run(args)`` does it and gives the exit code. A verb with ``raw = True`` has
+``run_raw(argv)`` instead and takes its arguments unparsed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+from quantum_ops.errors import ConfigurationError, PublishUnknownError, RefusedError
+
+VERBS = Path(__file__).resolve().parent / "verbs"
+DEFAULT = "start"
+ERROR, USAGE, UNREACHABLE, NOT_YET, CONFIG, INTERRUPTED = 1, 2, 69, 75, 78, 130
+
+
+def names() -> list[str]:
+    """The verbs there are."""
+    return sorted(
+        path.stem.replace("_", "-") for path in VERBS.glob("*.py") if not path.stem.startswith("_")
+    )
+
+
+def summary(verb: str) -> str:
+    """First line of the verb's docstring, read without importing it."""
+    source = (VERBS / f"{verb.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def overview() -> str:
+    """What ``--help`` prints."""
+    rows = [f"  {verb:<15} {summary(verb)}" for verb in names()]
+    return "\n".join(
+        [
+            "usage: ./run [VERB] [ARGUMENTS]",
+            "",
+            "Without a verb the whole system is started; -f keeps it in the foreground.",
+            "",
+            *rows,
+            "",
+            "./run VERB --help tells more.",
+        ]
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Run one verb; gives its exit code."""
+    if argv[:1] in (["--help"], ["-h"], ["help"]):
+        print(overview())
+        return 0
+    if not argv or argv[0].startswith("-"):
+        argv = [DEFAULT, *argv]
+    verb, *rest = argv
+    if verb not in names():
+        print(f"{verb}: no such verb\n\n{overview()}", file=sys.stderr)
+        return USAGE
+    module = importlib.import_module(f"ops.verbs.{verb.replace('-', '_')}")
+    if getattr(module, "raw", False):
+        code: int = module.run_raw(rest)
+        return code
+    parser = argparse.ArgumentParser(prog=f"./run {verb}", description=summary(verb))
+    module.configure(parser)
+    code = module.run(parser.parse_args(rest))
+    return code
+
+
+def guarded(argv: list[str]) -> int:
+    """:func:`main` with every expected error told in one line instead of a traceback."""
+    try:
+        return main(argv)
+    except ConfigurationError as error:
+        for line in error.lines:
+            print(line, file=sys.stderr)
+        return CONFIG
+    except RefusedError as error:
+        print(error, file=sys.stderr)
+        return CONFIG
+    except PublishUnknownError as error:
+        print(error, file=sys.stderr)
+        return NOT_YET
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        code = _redis_exit_code(error)
+        if code is None:
+            raise
+        return code
+
+
+def _redis_exit_code(error: Exception) -> int | None:
+    # Looked up only now: importing redis-py costs every verb 100 ms, and most errors are not its.
+    if "redis" not in sys.modules:
+        return None
+    from quantum_ops import client  # noqa: PLC0415 - see above
+
+    if isinstance(error, client.TRANSPORT_ERRORS):
+        print(f"Redis is unreachable: {error}; is it running? see ./run status", file=sys.stderr)
+        return UNREACHABLE
+    if isinstance(error, client.SERVER_ERRORS):
+        print(f"Redis answered: {error}", file=sys.stderr)
+        return CONFIG if not client.is_passing(error) and "NOPERM" in str(error) else ERROR
+    return None
+
+
+if __name__ == "__main__":
+    # A reader that leaves early (head) ends us silently, as it ends cat.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    status = guarded(sys.argv[1:])
+    sys.stdout.flush()
+    # Past the interpreter's own shutdown there is nothing left to do.
+    os._exit(status) if status == INTERRUPTED else sys.exit(status)

@@ -1,0 +1,1 @@
+"""One file a verb of `./run`; found by name, imported only when asked for."""
