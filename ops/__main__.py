@@ -1,7 +1,7 @@
 """``python -m ops VERB`` (= ``./run VERB``): finds the verb, runs it, turns errors into exit codes.
 
-A verb is a file of ``ops/verbs``: its docstring's first line is its help, ``configure(parser)`` adds
-its arguments, ``run(args)`` does it and gives the exit code. A verb with ``raw = True`` has
+A verb is a file of ``ops/verbs``: its docstring's first line is its help, ``configure(parser)``
+adds its arguments, ``run(args)`` does it and gives the exit code. A verb with ``raw = True`` has
 ``run_raw(argv)`` instead and takes its arguments unparsed.
 """
 
@@ -64,12 +64,10 @@ def main(argv: list[str]) -> int:
         return USAGE
     module = importlib.import_module(f"ops.verbs.{verb.replace('-', '_')}")
     if getattr(module, "raw", False):
-        code: int = module.run_raw(rest)
-        return code
+        return int(module.run_raw(rest))
     parser = argparse.ArgumentParser(prog=f"./run {verb}", description=summary(verb))
     module.configure(parser)
-    code = module.run(parser.parse_args(rest))
-    return code
+    return int(module.run(parser.parse_args(rest)))
 
 
 def guarded(argv: list[str]) -> int:
@@ -104,9 +102,14 @@ def _redis_exit_code(error: Exception) -> int | None:
     if isinstance(error, client.TRANSPORT_ERRORS):
         print(f"Redis is unreachable: {error}; is it running? see ./run status", file=sys.stderr)
         return UNREACHABLE
+    try:
+        client.refuse_or_raise(error)
+    except RefusedError as refused:
+        print(refused, file=sys.stderr)
+        return CONFIG
     if isinstance(error, client.SERVER_ERRORS):
         print(f"Redis answered: {error}", file=sys.stderr)
-        return CONFIG if not client.is_passing(error) and "NOPERM" in str(error) else ERROR
+        return ERROR
     return None
 
 

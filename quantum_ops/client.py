@@ -13,8 +13,8 @@ from typing import Any
 
 import redis
 import walrus
+from redis import exceptions
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -30,9 +30,19 @@ TRANSPORT_ERRORS = (redis.ConnectionError, redis.TimeoutError)
 """What a broken or silent connection raises: the outcome of the command is unknown."""
 SERVER_ERRORS = (redis.ResponseError,)
 """Error replies: the server is there, but did not do what it was asked."""
-_LATER = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "OOM", "MISCONF", "NOREPLICAS",
-          "TRYAGAIN", "BUSY")  # fmt: skip
-_NEVER = ("NOPERM", "WRONGPASS", "NOAUTH")
+_LATER = (
+    exceptions.BusyLoadingError,
+    exceptions.ReadOnlyError,
+    exceptions.MasterDownError,
+    exceptions.ClusterDownError,
+    exceptions.OutOfMemoryError,
+    exceptions.TryAgainError,
+)
+# redis-py cuts the code word off the message of errors that have a class of their own; these have
+# none and keep it.
+_LATER_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE")
+_REFUSED = (exceptions.AuthenticationError, exceptions.NoPermissionError)
+_REFUSED_WORDS = ("NOPERM", "WRONGPASS", "NOAUTH")
 
 
 def connect(
@@ -108,17 +118,30 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
 
 
+def raw(db: walrus.Database, *command: Any) -> Any:
+    """The reply to ``command`` as hiredis parsed it.
+
+    redis-py makes dictionaries of entries, and a dictionary hides a doubled field name.
+    """
+    connection = db.connection_pool.get_connection()
+    try:
+        connection.send_command(*command)
+        return connection.read_response()
+    finally:
+        db.connection_pool.release(connection)
+
+
 def is_passing(error: Exception) -> bool:
     """Whether waiting may cure ``error``: a lost connection, or a server not ready for writes."""
-    if isinstance(error, (AuthenticationError, NoPermissionError)):
+    if isinstance(error, _REFUSED):
         return False
-    return isinstance(error, TRANSPORT_ERRORS) or str(error).startswith(_LATER)
+    return isinstance(error, (*TRANSPORT_ERRORS, *_LATER)) or str(error).startswith(_LATER_WORDS)
 
 
 def refuse_or_raise(error: Exception) -> None:
     """Raise ``error`` as :class:`RefusedError` if the server refuses us for good."""
-    if isinstance(error, (AuthenticationError, NoPermissionError)) or (
-        isinstance(error, ResponseError) and str(error).startswith(_NEVER)
+    if isinstance(error, _REFUSED) or (
+        isinstance(error, exceptions.ResponseError) and str(error).startswith(_REFUSED_WORDS)
     ):
         raise RefusedError(
             f"Redis refuses us ({error}); check user and password in REDIS_URL and the ACL"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import walrus
 
-from quantum_ops import codec, events, streams
+from quantum_ops import client, codec, events, streams
 from quantum_ops.errors import DecodeError
 from quantum_ops.publisher import run_script
 from quantum_ops.scripts import RESOLVE
@@ -47,8 +47,8 @@ class DeadLetters:
         """Letters, newest first; only open ones unless ``resolved``."""
         top, given = "+", 0
         while given < limit:
-            rows: list[Any] = self._db.execute_command(
-                "XREVRANGE", streams.DEAD_LETTER.key, top, "-", "COUNT", PAGE
+            rows: list[Any] = client.raw(
+                self._db, "XREVRANGE", streams.DEAD_LETTER.key, top, "-", "COUNT", PAGE
             )
             notes = self._notes([row[0] for row in rows])
             for row, note in zip(rows, notes, strict=True):
@@ -70,8 +70,8 @@ class DeadLetters:
 
     def get(self, letter_id: str) -> StoredLetter | None:
         """The letter with that id, or None."""
-        rows: list[Any] = self._db.execute_command(
-            "XRANGE", streams.DEAD_LETTER.key, letter_id, letter_id
+        rows: list[Any] = client.raw(
+            self._db, "XRANGE", streams.DEAD_LETTER.key, letter_id, letter_id
         )
         if not rows:
             return None

@@ -8,7 +8,7 @@ from typing import Any
 import fakeredis
 import walrus
 
-from quantum_ops import codec, logs, streams
+from quantum_ops import client, codec, logs, streams
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
@@ -112,7 +112,7 @@ class RedisBackend(Backend):
         return self.db.execute_command("XADD", key, "*", *flat)
 
     def entries(self, key: str) -> list[Any]:
-        return [(row[0], row[1]) for row in _raw_range(self.db, key)]
+        return [(row[0], row[1]) for row in client.raw(self.db, "XRANGE", key, "-", "+")]
 
     def remove(self, key: str, entry_id: bytes) -> None:
         self.db.xdel(key, entry_id)
@@ -132,16 +132,6 @@ class RedisBackend(Backend):
 
     def delete_stream(self, key: str) -> None:
         self.db.delete(key)
-
-
-def _raw_range(db: walrus.Database, key: str) -> list[Any]:
-    """XRANGE as flat lists: redis-py's dictionaries would hide doubled names."""
-    connection = db.connection_pool.get_connection()
-    try:
-        connection.send_command("XRANGE", key, "-", "+")
-        return connection.read_response()
-    finally:
-        db.connection_pool.release(connection)
 
 
 def fake() -> RedisBackend:
