@@ -1,0 +1,118 @@
+"""The only place that renders reference tables of the docs from the code.
+
+``python -m tests.contract.reference`` writes them into docs/ between their marks; a test compares.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from consumers.universe_audit import CHECKS
+from ops.__main__ import names, summary
+from quantum_ops import settings, streams
+from quantum_ops.metrics import MetricsObserver
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def settings_table() -> str:
+    parts = []
+    for section in settings.SECTIONS:
+        doc = (section.__doc__ or "").strip()
+        parts.append(f"### {doc}\n\n| setting | default | what it is |\n| --- | --- | --- |")
+        for field in dataclasses.fields(section):
+            default = field.default
+            shown = getattr(default, "pattern", default)
+            shown = "(empty)" if shown == "" else f"`{_plain(shown)}`"
+            text = field.metadata["doc"].replace("|", "\\|")
+            parts[-1] += f"\n| `{field.metadata['env']}` | {shown} | {text} |"
+    return "\n\n".join(parts)
+
+
+def streams_table() -> str:
+    rows = ["| stream | event | written by | kept at least |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| `{one.key}` | `{one.event.__name__}` ({one.event.schema or 'no envelope'}) "
+        f"| {one.written_by}{'' if one.ours else ', never by us'} "
+        f"| {one.retention_s // streams.DAY_S} days |"
+        for one in streams.CATALOGUE
+    ]
+    return "\n".join(rows)
+
+
+def keys_table() -> str:
+    constants = {
+        name: value
+        for name, value in vars(streams).items()
+        if name.isupper() and isinstance(value, str) and value.startswith("quantum:")
+    }
+    rows = ["| key | name in `streams.py` |", "| --- | --- |"]
+    rows += [
+        f"| `{value}{'PROGRAM:NUM' if value.endswith(':') else ''}` | `{name}` |"
+        for name, value in constants.items()
+        if name != "_PREFIX"
+    ]
+    rows.append("| `quantum:ops:checkpoint:GROUP:STREAM` | `checkpoint()` |")
+    rows.append("| `quantum:ops:published:STREAM:EVENT_ID` | `idempotency()` |")
+    return "\n".join(rows)
+
+
+def metrics_table() -> str:
+    registry = CollectorRegistry()
+    MetricsObserver(registry)
+    rows = ["| metric | kind | meaning |", "| --- | --- | --- |"]
+    rows += [
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} "
+        f"| {family.documentation} |"
+        for family in registry.collect()
+    ]
+    return "\n".join(rows)
+
+
+def verbs_table() -> str:
+    rows = ["| verb | what it does |", "| --- | --- |"]
+    rows += [f"| `./run {verb}` | {summary(verb)} |" for verb in names()]
+    return "\n".join(rows)
+
+
+def findings_table() -> str:
+    rows = ["| finding | severity | when |", "| --- | --- | --- |"]
+    rows += [f"| `{name}` | {severity} | {when} |" for name, (severity, when) in CHECKS.items()]
+    return "\n".join(rows)
+
+
+TABLES = {
+    "docs/settings.md": {"settings": settings_table},
+    "docs/streams.md": {"streams": streams_table, "keys": keys_table, "findings": findings_table},
+    "docs/metrics.md": {"metrics": metrics_table},
+    "README.md": {"verbs": verbs_table},
+}
+
+
+def mark(name: str) -> re.Pattern[str]:
+    """The place of a table: between two comments."""
+    return re.compile(rf"(<!-- {name}: generated -->\n).*?(\n<!-- end -->)", re.DOTALL)
+
+
+def rendered(path: str, text: str) -> str:
+    """``text`` with each of its tables as the code says it should be."""
+    for name, table in TABLES[path].items():
+        text, found = mark(name).subn(lambda m, made=table(): m[1] + made + m[2], text)
+        if found != 1:
+            raise LookupError(f"{path}: the marks of table {name!r} stand {found} times, not once")
+    return text
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    for path in TABLES:
+        file = ROOT / path
+        file.write_text(rendered(path, file.read_text(encoding="utf-8")), encoding="utf-8")
+        print(path)
