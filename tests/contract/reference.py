@@ -101,9 +101,11 @@ def mark(name: str) -> re.Pattern[str]:
 def rendered(path: str, text: str) -> str:
     """``text`` with each of its tables as the code says it should be."""
     for name, table in TABLES[path].items():
-        text, found = mark(name).subn(lambda m, made=table(): m[1] + made + m[2], text)
-        if found != 1:
-            raise LookupError(f"{path}: the marks of table {name!r} stand {found} times, not once")
+        places = list(mark(name).finditer(text))
+        if len(places) != 1:
+            raise LookupError(f"{path}: marks of table {name!r} stand {len(places)} times, not once")
+        [place] = places
+        text = text[: place.end(1)] + table() + text[place.start(2) :]
     return text
 
 

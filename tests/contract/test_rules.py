@@ -58,7 +58,8 @@ def test_every_stanza_runs_something_that_exists():
         command = re.search(r"^command\s*=\s*(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert command, path
         package = re.search(r"-m (\w+)", command[1])
-        assert package and package[1] in PACKAGES, f"{path}: {command[1]}"
+        assert package, f"{path}: {command[1]}"
+        assert package[1] in PACKAGES, f"{path}: {command[1]}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=shown)
@@ -93,7 +94,9 @@ def _code_lines(path: Path) -> list[str]:
     tree = ast.parse(source)
     told: set[int] = set()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
+            node
+        ):
             first = node.body[0]
             told |= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
     return [line for number, line in enumerate(source.splitlines(), 1) if number not in told]
@@ -112,7 +115,9 @@ def test_redis_clients_are_built_in_one_place_only():
 def test_no_module_reads_the_environment_at_import():
     for path in SOURCES:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.If, ast.Import, ast.ImportFrom)):
+            if isinstance(
+                node, (ast.FunctionDef, ast.ClassDef, ast.If, ast.Import, ast.ImportFrom)
+            ):
                 continue
             assert "environ" not in ast.dump(node), shown(path)
 
