@@ -64,9 +64,7 @@ def _filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(letters: DeadLetters, args: argparse.Namespace) -> int:
-    found = letters.newest(
-        limit=args.n, group=args.group, reason=args.reason, resolved=args.all
-    )
+    found = letters.newest(limit=args.n, group=args.group, reason=args.reason, resolved=args.all)
     count = 0
     for stored in found:
         count += 1
@@ -111,8 +109,8 @@ def _show(letters: DeadLetters, args: argparse.Namespace) -> int:
     for line in letter.error.splitlines():
         print(f"  {safe(line, 2000)}")
     print("original")
-    for original_name, value in stored.original:
-        print(f"  {safe(original_name)} = {safe(value, 2000)}")
+    for original_name, original in stored.original:
+        print(f"  {safe(original_name)} = {safe(original, 2000)}")
     return 0
 
 

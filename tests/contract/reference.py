@@ -103,7 +103,7 @@ def rendered(path: str, text: str) -> str:
     for name, table in TABLES[path].items():
         places = list(mark(name).finditer(text))
         if len(places) != 1:
-            raise LookupError(f"{path}: marks of table {name!r} stand {len(places)} times, not once")
+            raise LookupError(f"{path}: table {name!r} has {len(places)} places, not one")
         [place] = places
         text = text[: place.end(1)] + table() + text[place.start(2) :]
     return text
