@@ -18,7 +18,7 @@ _COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The last ``count`` lines of the file's last 64 KiB, made safe to print; empty if there is no file."""
+    """The last ``count`` lines of the file's last 64 KiB, safe to print; none without a file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -106,9 +106,9 @@ class Paths:
         Raises :class:`ConfigurationError` if the run folder is somebody else's: its sockets would
         be theirs to replace.
         """
-        for folder in (self.home, self.log, self.current_env.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.data.parent.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(parents=True, exist_ok=True)
+        for folder in (self.log, self.current_env.parent):
+            folder.mkdir(mode=0o700, exist_ok=True)
         own_privately(self.run_dir)
 
 

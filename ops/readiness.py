@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ops.daemon import Process
 from quantum_ops.heartbeat import TTL_S
+from quantum_ops.lifeline import EX_CONFIG
 
 BEATING_ROLES = frozenset({"consumers", "producers"})
 """Packages whose processes write heartbeats; of any other, RUNNING is all there is to know."""
@@ -32,6 +33,12 @@ class Verdict:
     ready: str
     detail: str = ""
     beat: Beat = field(default_factory=dict)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether waiting changes nothing: given up, refused its settings, or stopped by hand."""
+        refused = self.process.state == "EXITED" and self.process.exit_status == EX_CONFIG
+        return refused or self.process.state in {"FATAL", "STOPPED"}
 
     @property
     def is_fine(self) -> bool:
@@ -67,7 +74,7 @@ def _down(process: Process) -> Verdict:
     detail = process.said or process.state.lower()
     if process.state == "EXITED":
         detail = f"exit {process.exit_status}"
-        if process.exit_status == 78:  # noqa: PLR2004 - EX_CONFIG
+        if process.exit_status == EX_CONFIG:
             detail += ": refused its settings"
     elif process.state == "STOPPED":
         detail = f"start it: ./run supervisorctl start {process.address}"

@@ -142,6 +142,9 @@ def wait_ready(
         sight = system.look(paths, current)
         if sight.is_ready or is_over() or time.monotonic() > deadline:
             return sight
+        held_up = [verdict for verdict in sight.verdicts if not verdict.is_fine]
+        if held_up and all(verdict.is_final for verdict in held_up):
+            return sight
         time.sleep(_POLL_S)
 
 

@@ -31,8 +31,7 @@ def stop(
     except AbsentError:
         done = _clear(paths, note, meanwhile)
     else:
-        done = f"stopped: {count} processes drained, the server last" if count else "stopped"
-        done += f" ({time.monotonic() - began:.1f} s)"
+        done = f"stopped in order: {count} processes, {time.monotonic() - began:.1f} s"
         # A program that lost its supervisord in the middle of all this would be found here.
         leftovers.end(paths, meanwhile)
     paths.current_env.unlink(missing_ok=True)

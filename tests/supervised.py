@@ -1,0 +1,198 @@
+"""The only place where tests run a whole supervised system, from a copy of the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+
+from ops import leftovers
+from ops.paths import Paths
+from quantum_ops import client
+from quantum_ops.settings import RedisSettings
+from tests.waiting import wait_until
+
+FOREIGN = ("REDIS_", "SUPERVISOR_", "QUANTUM_", "UNIVERSE_", "HTTP_", "P33_")
+ROOT = Path(__file__).resolve().parent.parent
+
+PROGRAM = '''
+"""Stands in for a consumer: waits for the server inside, beats, drains on SIGTERM."""
+import os, signal, sys, threading, time
+from quantum_ops import client, lifeline
+from quantum_ops.heartbeat import Heartbeat
+
+name = sys.argv[1]
+if name == "refuses":
+    sys.exit(lifeline.refuse("REFUSES=yes (environment): write no"))
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+lifeline.die_with_parent()
+db = client.connect()
+heartbeat = Heartbeat(db, name)
+while not stop.is_set():
+    try:
+        heartbeat.beat("ready", force=True, handled=1)
+    except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
+        print("waiting:", error, flush=True)
+    stop.wait(0.1)
+time.sleep(float(os.environ.get("DRAIN_S", "0.4")))
+db.rpush("drained", f"{name}-{heartbeat.process_num:02d}")
+'''
+
+STANZA = """
+[program:{name}]
+command="%(ENV_QUANTUM_PYTHON)s" -m {package} {name}
+process_name=%(program_name)s-%(process_num)02d
+numprocs={count}
+{extra}
+exitcodes=78
+startretries=100
+stopwaitsecs=30
+killasgroup=true
+redirect_stderr=true
+stdout_logfile=%(ENV_QUANTUM_HOME)s/log/%(program_name)s-%(process_num)02d.log
+"""
+
+
+class System:
+    """A checkout and a home of its own in a short folder; verbs run as an operator's do."""
+
+    def __init__(self) -> None:
+        # Not tmp_path: its long names do not fit a socket path.
+        self.folder = Path(tempfile.mkdtemp(prefix="qs-"))
+        self.tree, self.home = self.folder / "tree", self.folder / "home"
+        for package in ("ops", "quantum_ops", "supervisor", "consumers", "producers"):
+            shutil.copytree(ROOT / package, self.tree / package, symlinks=True)
+        self.port = free_port()
+        self.environ = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(FOREIGN)},
+            "QUANTUM_HOME": str(self.home),
+            "QUANTUM_ENV_DIR": str(self.folder / "env"),
+            "REDIS_PORT": str(self.port),
+        }
+
+    def with_stand_ins(self) -> System:
+        """Two workers and a feeder instead of the real programs."""
+        for folder in ("conf.d", "demo.d"):
+            for path in (self.tree / "supervisor" / folder).glob("*.conf"):
+                path.unlink()
+        for package in ("consumers", "producers"):
+            (self.tree / package / "__main__.py").write_text(PROGRAM)
+        self.add("worker", "consumers", count=2)
+        self.add("feeder", "producers", extra="priority=500")
+        return self
+
+    def add(self, name: str, package: str, *, count: int = 1, extra: str = "") -> None:
+        """Add a program: one stanza file."""
+        text = STANZA.format(name=name, package=package, count=count, extra=extra)
+        (self.tree / "supervisor" / "conf.d" / f"{name}.conf").write_text(text)
+
+    def verb(
+        self, *argv: str, timeout_s: float = 90, **environ: str
+    ) -> subprocess.CompletedProcess:
+        """Run one verb to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "ops", *argv],
+            cwd=self.tree,
+            env={**self.environ, **environ},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def begin(self, *argv: str, **environ: str) -> subprocess.Popen:
+        """Run one verb beside the test."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "ops", *argv],
+            cwd=self.tree,
+            env={**self.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def start(self, **environ: str) -> subprocess.CompletedProcess:
+        """Start, and insist that everything became ready."""
+        done = self.verb("start", **environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def status(self) -> dict:
+        """What ``status --json`` says."""
+        return json.loads(self.verb("status", "--json").stdout)
+
+    def pids(self) -> dict[str, int]:
+        """Process id by process name."""
+        return {p["name"]: p["pid"] for p in self.status()["processes"]}
+
+    def supervisord(self) -> int:
+        """Pid of supervisord."""
+        return int((self.paths.run_dir / "supervisord.pid").read_text())
+
+    @property
+    def paths(self) -> Paths:
+        """Where this system keeps its files."""
+        return Paths.find(environ=self.environ)
+
+    def connect(self):
+        """A client of the embedded server."""
+        return client.connect(RedisSettings(url=f"unix://{self.paths.redis_socket}"))
+
+    def wait_ready(self, timeout_s: float = 20) -> None:
+        """Wait until status says so."""
+        wait_until(lambda: self.status()["ready"], timeout_s, "everything is ready")
+
+    def close(self) -> None:
+        """Stop it in the product's own way; whatever is left after that is a failed test."""
+        try:
+            self.verb("stop")
+            left = leftovers.find(self.paths)
+            for leftover in left:
+                os.kill(leftover.pid, signal.SIGKILL)
+            assert left == []
+        finally:
+            if not self.paths.run_dir.is_relative_to(self.folder):
+                shutil.rmtree(self.paths.run_dir, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def slow_server(folder: Path, late_s: float) -> Path:
+    """A server program that comes up ``late_s`` seconds late."""
+    from tests.servers import binary
+
+    real = binary("valkey")
+    script = folder / "late-server"
+    script.write_text(
+        textwrap.dedent(f"""\
+        #!/bin/sh
+        [ "$1" = --version ] || sleep {late_s}
+        exec "{real}" "$@"
+        """)
+    )
+    script.chmod(0o755)
+    return script
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
