@@ -183,16 +183,8 @@ def plain(reply: Any) -> bytes:
 
 def formatted(reply: Any, indent: int = 0) -> bytes:
     """What redis-cli shows on a terminal, without the line feed at its end."""
-    if reply is None:
-        return b"(nil)"
-    if isinstance(reply, ReplyError):
-        return b"(error) " + str(reply).encode()
-    if isinstance(reply, int):
-        return b"(integer) %d" % reply
-    if isinstance(reply, Status):
-        return reply
-    if isinstance(reply, bytes):
-        return _quoted(reply)
+    if not isinstance(reply, list):
+        return _scalar(reply)
     if not reply:
         return b"(empty array)"
     width = len(str(len(reply)))
@@ -202,6 +194,16 @@ def formatted(reply: Any, indent: int = 0) -> bytes:
         lead = b"" if number == 1 else b" " * indent
         rows.append(lead + head + formatted(item, indent + len(head)))
     return b"\n".join(rows)
+
+
+def _scalar(reply: Any) -> bytes:
+    if reply is None:
+        return b"(nil)"
+    if isinstance(reply, ReplyError):
+        return b"(error) " + str(reply).encode()
+    if isinstance(reply, int):
+        return b"(integer) %d" % reply
+    return reply if isinstance(reply, Status) else _quoted(reply)
 
 
 def _quoted(value: bytes) -> bytes:

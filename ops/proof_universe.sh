@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# Proves from Redis alone whether the universe that gates use is fresh. Read-only.
+#
+# Usage: bash ops/proof_universe.sh [--json]
+#   server: REDIS_URL, or REDIS_HOST/REDIS_PORT/REDIS_DB/REDIS_PASSWORD, else the running system's,
+#   else 127.0.0.1:6379
+# Exit codes: 0 fresh; 2 stale (by flag or by age); 1 missing, unreadable, or an error
+set -u
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+json=false
+
+usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+fail() {
+    printf 'proof_universe: %s\n' "$*" >&2
+    exit 1
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --json) json=true ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *)
+        printf 'proof_universe: unknown option %q\n' "$1" >&2
+        usage >&2
+        exit 1
+        ;;
+    esac
+    shift
+done
+
+# Which server.
+home=${QUANTUM_HOME:-$root/var}
+if [ -z "${REDIS_URL-}" ] && [ -z "${REDIS_HOST-}" ] && [ -r "$home/run/current.env" ]; then
+    REDIS_URL=$(sed -n 's/^REDIS_URL=//p' "$home/run/current.env")
+fi
+where=()
+unescape() { printf '%b' "${1//%/\\x}"; }
+if [ -n "${REDIS_URL-}" ]; then
+    rest=${REDIS_URL#*://}
+    query=${rest#*\?}
+    [ "$query" = "$rest" ] && query=
+    rest=${rest%%\?*}
+    case $REDIS_URL in
+    unix://*) where=(-s "$(unescape "${rest#*@}")") ;;
+    redis://* | rediss://*)
+        case $rest in
+        *@*)
+            login=${rest%@*}
+            [ -n "${login%%:*}" ] && where+=(--user "$(unescape "${login%%:*}")")
+            # In the environment, not as an argument: ps shows arguments to everybody.
+            REDISCLI_AUTH=$(unescape "${login#*:}")
+            export REDISCLI_AUTH
+            rest=${rest##*@}
+            ;;
+        esac
+        db=${rest#*/}
+        [ "$db" = "$rest" ] && db=
+        rest=${rest%%/*}
+        port=${rest##*:}
+        [ "$port" = "$rest" ] && port=6379
+        where+=(-h "${rest%:*}" -p "$port")
+        [ -n "$db" ] && where+=(-n "$db")
+        case $REDIS_URL in rediss://*) where+=(--tls) ;; esac
+        ;;
+    *) fail "REDIS_URL: this script reads redis://, rediss:// and unix:// only" ;;
+    esac
+    case "&$query" in *"&db="*)
+        db=${query##*db=}
+        where+=(-n "${db%%&*}")
+        ;;
+    esac
+else
+    where=(-h "${REDIS_HOST:-127.0.0.1}" -p "${REDIS_PORT:-6379}" -n "${REDIS_DB:-0}")
+    if [ -n "${REDIS_PASSWORD-}" ]; then
+        export REDISCLI_AUTH=$REDIS_PASSWORD
+    fi
+fi
+
+# Which client.
+if cli=$(command -v redis-cli || command -v valkey-cli); then
+    ask() { "$cli" "${where[@]}" --no-auth-warning -e --raw "$@"; }
+elif [ -x "$home/venv/bin/python" ]; then
+    ask() {
+        (cd "$root" && QUANTUM_HOME=$home QUANTUM_REDIS_CLI=builtin "$home/venv/bin/python" -m ops redis-cli -e --raw "$@")
+    }
+else
+    fail "there is neither redis-cli (apt-get install redis-tools) nor a set-up checkout (./run --help sets one up)"
+fi
+
+prefix=quantum:cfg:universe
+# -e: an error reply (WRONGTYPE, NOAUTH, LOADING) is an exit code, never taken for "missing".
+# The letter at the end keeps $(...) from cutting trailing empty lines, each of which is a field.
+meta=$(ask HMGET $prefix:meta stale checked_epoch asof_epoch last_ok_epoch refresh_sec count \
+    epoch sha256 symbols_sha256 quarantined mode error 2>&1 && printf x) || fail "Redis: ${meta:-no answer}"
+active=$(ask GET $prefix:active 2>&1) || fail "Redis: ${active:-no answer}"
+
+fields=()
+while IFS= read -r line; do fields+=("$line"); done <<<"${meta%x}"
+stale=${fields[0]-} checked=${fields[1]-} asof=${fields[2]-} last_ok=${fields[3]-}
+refresh=${fields[4]-} count=${fields[5]-} epoch=${fields[6]-} sha=${fields[7]-}
+symbols_sha=${fields[8]-} quarantined=${fields[9]-} mode=${fields[10]-}
+# Last, because it is free text: a line feed in it can push nothing else aside.
+error=${fields[11]-}
+
+# Text from Redis is anybody's: nothing of it may steer the terminal or break the JSON.
+safe() { printf '%s' "$1" | LC_ALL=C tr -c '[:print:]\200-\377' '?' | cut -c1-300; }
+whole() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
+
+if command -v jq >/dev/null 2>&1; then
+    symbols=$(jq -r '.symbols[]' <<<"$active" 2>/dev/null)
+    [ -n "$mode" ] || mode=$(jq -r '.mode // ""' <<<"$active" 2>/dev/null)
+    [ -n "$asof" ] || asof=$(jq -r '.asof_epoch // ""' <<<"$active" 2>/dev/null)
+else
+    # By brackets and commas, not by what a symbol may look like: official ones need not be ASCII.
+    symbols=$(tr -d '\n' <<<"$active" | sed -n 's/.*"symbols": *\[\([^]]*\)\].*/\1/p' | tr ',' '\n' |
+        sed 's/^ *"//; s/" *$//' | sed '/^$/d')
+    [ -n "$mode" ] || mode=$(sed -n 's/.*"mode": *"\([^"]*\)".*/\1/p' <<<"$active")
+    [ -n "$asof" ] || asof=$(sed -n 's/.*"asof_epoch": *\([0-9]*\).*/\1/p' <<<"$active")
+fi
+found=0
+[ -n "$symbols" ] && found=$(wc -l <<<"$symbols" | tr -d ' ')
+
+now=$(date +%s)
+whole "${refresh%%.*}" || refresh=60
+limit=$(awk -v r="$refresh" 'BEGIN { printf "%d", r * 3 + 0.5 }')
+seen=${checked:-$asof}
+age=
+whole "$seen" && age=$((now - seen))
+
+status=fresh reason=
+if [ -z "$active" ]; then
+    status=missing reason="no universe was ever published"
+elif [ "$stale" != 0 ]; then
+    status=stale reason="flagged: ${error:-no reason given}"
+elif [ -z "$age" ]; then
+    status=stale reason="meta tells no time"
+elif [ "$age" -gt "$limit" ]; then
+    status=stale reason="checked $age s ago, more than 3 x $refresh s: the producer is dead or cut off"
+elif [ "$age" -lt "-$(((limit + 2) / 3))" ]; then
+    status=stale reason="checked $((-age)) s in the future: a clock is wrong"
+elif [ "$found" -eq 0 ]; then
+    status=stale reason="the document holds no symbols"
+elif [ -n "$count" ] && [ "$count" != "$found" ]; then
+    status=stale reason="meta counts $count symbols, the document holds $found"
+elif [ -n "$symbols_sha" ] && command -v sha256sum >/dev/null 2>&1; then
+    digest=$(printf '%s' "$(LC_ALL=C sort <<<"$symbols")" | sha256sum | cut -d' ' -f1)
+    # Without jq a symbol that is not ASCII stays escaped, and its hash cannot be told here.
+    case $symbols in *\\*) digest=$symbols_sha ;; esac
+    [ "$digest" = "$symbols_sha" ] || status=stale reason="the symbols do not have the hash that meta tells"
+fi
+case $status in
+fresh) code=0 mark="✅ FRESH" ;;
+stale) code=2 mark="⚠️  STALE" ;;
+*) code=1 mark="❌ MISSING" ;;
+esac
+
+if $json; then
+    text() {
+        v=$(safe "$1")
+        v=${v//\\/\\\\}
+        printf '"%s"' "${v//\"/\\\"}"
+    }
+    number() { if whole "$1"; then printf '%s' "$1"; else printf null; fi; }
+    printf '{"status":"%s","reason":%s,"mode":%s,"count":%s,"epoch":%s,"asof_epoch":%s,' "$status" \
+        "$(text "$reason")" "$(text "$mode")" "$found" "$(number "$epoch")" "$(number "$asof")"
+    printf '"checked_epoch":%s,"last_ok_epoch":%s,"age_s":%s,"quarantined":%s,"sha256":%s}\n' \
+        "$(number "$checked")" "$(number "$last_ok")" "${age:-null}" "$(number "$quarantined")" "$(text "$sha")"
+    exit $code
+fi
+
+moment() {
+    whole "$1" || { printf -- '-' && return; }
+    date -u -d "@$1" '+%Y-%m-%d %H:%M:%S UTC' 2>/dev/null || date -u -r "$1" '+%Y-%m-%d %H:%M:%S UTC'
+}
+row() { printf '%-13s %s\n' "$1:" "$(safe "${2:--}")"; }
+frame=═══════════════════════════════════════════════════════════
+printf '%s\nQuantum Trader Universe Proof\n%s\n' $frame $frame
+row Mode "$mode"
+row Symbols "$found"
+row "As of" "$(moment "$asof")"
+row Checked "$(moment "$checked")"
+row Age "${age:+$age s}"
+row "Last ok" "$(moment "$last_ok")"
+row Epoch "$epoch"
+row SHA-256 "$sha"
+row Quarantined "$quarantined"
+row Error "$error"
+row First "$(head -n 5 <<<"$symbols" | tr '\n' ' ')"
+printf '\nSTATUS: %s%s\n%s\n' "$mark" "$(safe "${reason:+ - $reason}")" $frame
+exit $code

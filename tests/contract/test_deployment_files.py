@@ -1,0 +1,68 @@
+"""Example settings and systemd units are complete, and what they name exists."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import re
+import shutil
+
+import pytest
+
+from quantum_ops import knobs
+from quantum_ops.settings import RedisSettings, UniverseSettings
+from tests.contract.reference import ROOT
+
+EXAMPLE = ROOT / "ops" / "env" / "universe-service.env.example"
+UNITS = sorted((ROOT / "ops" / "systemd").glob("*.service"))
+HARDENED = [
+    "NoNewPrivileges",
+    "ProtectSystem",
+    "PrivateTmp",
+    "ProtectKernelModules",
+    "ProtectKernelTunables",
+    "RestrictAddressFamilies",
+    "RestrictSUIDSGID",
+    "LockPersonality",
+    "CapabilityBoundingSet",
+]
+
+
+def test_example_has_the_values_of_the_specification_and_they_load(tmp_path):
+    shutil.copy(EXAMPLE, tmp_path / "universe-service.env")
+    environ = {"QUANTUM_ENV_DIR": str(tmp_path)}
+    universe, redis = knobs.load(UniverseSettings, environ), knobs.load(RedisSettings, environ)
+    assert (universe.mode, universe.refresh_s, universe.max_symbols) == ("testnet", 60, 800)
+    assert universe.http_timeout_s == 10
+    assert (redis.host, redis.port, redis.db) == ("127.0.0.1", 6379, 0)
+
+
+def test_every_setting_of_the_producer_stands_in_the_example():
+    text = EXAMPLE.read_text(encoding="utf-8")
+    for field in dataclasses.fields(UniverseSettings):
+        assert re.search(rf"^#?{field.metadata['env']}=", text, re.MULTILINE), field.metadata["env"]
+
+
+def test_what_is_commented_out_loads_once_it_is_not(tmp_path):
+    text = re.sub(r"^#([A-Z_]+=)", r"\1", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    (tmp_path / "a.env").write_text(text, encoding="utf-8")
+    found = knobs.load(UniverseSettings, {"QUANTUM_ENV_DIR": str(tmp_path)})
+    assert found.symbol_regex.fullmatch("AUSDT")
+    assert (
+        dataclasses.replace(found, url="", symbol_regex=UniverseSettings().symbol_regex)
+        == UniverseSettings()
+    )
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_unit_is_hardened_and_gives_up_on_wrong_settings(path):
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str
+    unit.read(path, encoding="utf-8")
+    service = unit["Service"]
+    assert [key for key in HARDENED if key not in service] == []
+    assert "78" in service["RestartPreventExitStatus"]
+    assert service.get("User", "root") != "root"
+    module = re.search(r"-m (\w+) (\w+)", service["ExecStart"])
+    if module:
+        assert (ROOT / module[1] / "__main__.py").exists()

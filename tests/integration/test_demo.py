@@ -1,0 +1,139 @@
+"""The demo as a newcomer sees it: one command, and everything is flowing."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from ops.demo.exchange import Failures, serve
+from ops.demo.trading import TradingSide
+from quantum_ops import client, codec, streams
+from quantum_ops.settings import RedisSettings
+from tests.contract.reference import ROOT
+from tests.waiting import wait_until
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Demo:
+    """A demo in a home of its own."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="qo-"))
+        self.port = free_port()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "QUANTUM_HOME": str(self.home),
+            "QUANTUM_ENV_DIR": str(self.home / "etc"),
+            "REDIS_PORT": str(self.port),
+            "UNIVERSE_REFRESH_SEC": "1",
+        }
+
+    def ops(self, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "ops", *argv],
+            cwd=ROOT, env={**self.environment, **environment}, text=True, capture_output=True,
+            check=False, timeout=90,
+        )  # fmt: skip
+
+    @property
+    def db(self):
+        return client.connect(RedisSettings(host="127.0.0.1", port=self.port))
+
+
+@pytest.fixture
+def demo():
+    made = Demo()
+    yield made
+    made.ops("stop")
+
+
+@pytest.mark.slow
+def test_one_command_and_everything_flows(demo):
+    started = demo.ops("demo")
+    assert started.returncode == 0, started.stderr
+    assert "universe.changed" in started.stdout
+    db = demo.db
+    # Within 15 seconds the universe is fresh, changes are told and judged, trades and deploys flow
+    wait_until(lambda: db.hget(streams.UNIVERSE_META, "stale") == b"0", 15, "fresh")
+    assert demo.ops("universe").returncode in (0, 3)
+    for stream, least in (
+        (streams.UNIVERSE_CHANGED, 2),
+        (streams.AUDIT_FINDING, 2),
+        (streams.APPLY_PLAN, 5),
+        (streams.APPLY_RESULT, 1),
+        (streams.DEPLOY_COMPLETED, 1),
+    ):
+        wait_until(lambda s=stream, n=least: db.xlen(s.key) >= n, 15, stream.name)
+    kinds = {fields[b"finding"] for _, fields in db.xrange(streams.AUDIT_FINDING.key)}
+    assert b"universe_consistent" in kinds
+    assert not {kind for kind in kinds if kind.startswith(b"universe_keys")}
+    assert db.xlen(streams.DEAD_LETTER.key) == 0
+    # And it ends with one command, and begins afresh
+    assert demo.ops("stop").returncode == 0
+    assert demo.ops("status").returncode == 3
+
+
+def test_demo_never_writes_into_a_server_of_yours(demo):
+    refused = demo.ops("demo", REDIS_URL="redis://127.0.0.1:1/0")
+    assert refused.returncode == 2
+    assert "pretend trades" in refused.stderr
+
+
+def test_missing_body_is_told(demo):
+    refused = demo.ops("demo", "--body", "/no/such/file")
+    assert (refused.returncode, "no such file" in refused.stderr) == (2, True)
+
+
+def test_pretend_exchange_speaks_as_the_real_one_and_fails_in_turn():
+    server = serve(0, lambda: b'{"symbols":[]}', Failures(4))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/fapi/v1/exchangeInfo"
+        answers = []
+        with requests.Session() as session:
+            answers += [session.get(url, timeout=5) for _ in range(12)]
+            assert session.get(f"{url}/other", timeout=5).status_code == 404
+        statuses = [answer.status_code for answer in answers]
+        assert statuses == [200, 200, 200, 503, 200, 200, 200, 200, 200, 200, 200, 429]
+        assert answers[11].headers["Retry-After"] == "3"
+        assert answers[0].headers["Content-Encoding"] == "gzip"
+        with pytest.raises(ValueError, match=r"."):
+            answers[7].json()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_pretend_trading_side_writes_what_our_types_read(valkey):
+    db = valkey.connect()
+    side = TradingSide(db, seed=3)
+    for number in range(120):
+        side.turn(1_769_494_530 + number / 2)
+    places = set()
+    for stream in (streams.APPLY_PLAN, streams.APPLY_RESULT, streams.DEPLOY_COMPLETED):
+        decode = codec.decoder(stream.event)
+        for _, flat in client.raw(db, "XRANGE", stream.key, "-", "+"):
+            event = decode(flat)
+            if stream is streams.APPLY_RESULT:
+                places |= {n for n in ("order_id", "details", "steps_results") if getattr(event, n)}
+                assert db.exists(f"quantum:permit:{event.plan_id}")
+    assert places == {"order_id", "details", "steps_results"}
+    assert db.xlen(streams.APPLY_PLAN.key) == 120
+    assert db.xlen(streams.DEPLOY_COMPLETED.key) == 5
+    assert set(db.hgetall("quantum:state:positions:BTCUSDT")) >= {b"position_amt", b"ts_epoch"}
