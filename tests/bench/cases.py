@@ -53,7 +53,7 @@ PROFILED = ("bare", "typed", "effects")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the issue asks for: ``case`` against ``against`` reaches ``bound`` (or stays below it)."""
+    """A goal: ``case`` against ``against`` reaches ``bound``; a latency stays below it."""
 
     text: str
     kind: Literal["rate", "latency"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,11 @@ from tests.bench import workload
 from tests.bench.cases import BASELINE, CASES
 from tests.bench.place import CLIENT_CPU, Server, born_on
 from tests.bench.results import CaseResult, Pair, Run
+
+PATIENCE_S = 20.0
+"""For one event, or for a process to start."""
+RUN_S = 300.0
+LAST_S = 2.0
 
 
 class CaseFailedError(Exception):
@@ -51,35 +57,51 @@ class Worker:
             )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self._in, self.out = self.process.stdin, self.process.stdout
-        if self.out.readline() != b"ready\n":
+        self._in, self._out = self.process.stdin, self.process.stdout
+        try:
+            self.expect(b"ready\n")
+        except CaseFailedError:
             self.close()
-            raise CaseFailedError(f"{name}: its process ended before it was ready")
+            raise
 
     def go(self) -> None:
         """Start the clock."""
         self._in.write(b"go\n")
 
+    def expect(self, wanted: bytes) -> None:
+        """Read ``wanted`` and nothing more; raises :class:`CaseFailedError` if it does not come."""
+        got = b""
+        while len(got) < len(wanted):
+            got += self._read(len(wanted) - len(got), PATIENCE_S)
+        if got != wanted:
+            raise CaseFailedError(f"{self.name}: said {got!r} instead of {wanted!r}")
+
     def answer(self) -> dict[str, Any]:
         """What it measured."""
-        line = bytearray()
+        line = b""
         while not line.endswith(b"\n"):
-            piece = self.out.read(1 << 16)
-            if not piece:
-                raise CaseFailedError(f"{self.name}: its process died")
-            line += piece
+            line += self._read(1 << 16, RUN_S)
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
-        """End it if it has not ended by itself."""
+        """End it if it does not end by itself: a case that hangs must not hang the benchmark."""
+        self._in.close()
         try:
-            self.process.wait(5)
+            self.process.wait(LAST_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._in.close()
-        self.out.close()
+        self._out.close()
+
+    def _read(self, most: int, patience_s: float) -> bytes:
+        ready, _, _ = select.select([self._out], [], [], patience_s)
+        if not ready:
+            raise CaseFailedError(f"{self.name}: silent for {patience_s:.0f} s")
+        piece = self._out.read(most)
+        if not piece:
+            raise CaseFailedError(f"{self.name}: its process died")
+        return piece
 
 
 def make_group(server: Server, key: str, group: str) -> None:
@@ -129,9 +151,7 @@ def run_once(
     if wrong:
         raise CaseFailedError(f"{name}: {wrong}")
     drop_group(server, key, group)
-    run = Run(
-        entries / said["wall_s"], said["cpu_s"] / entries * 1e6, cpu_s / entries * 1e6
-    )
+    run = Run(entries / said["wall_s"], said["cpu_s"] / entries * 1e6, cpu_s / entries * 1e6)
     return run, said["samples"]
 
 

