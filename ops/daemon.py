@@ -17,7 +17,7 @@ from typing import Any
 
 from quantum_ops.errors import QuantumError
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 5.0
 UP_STATES = frozenset({"STARTING", "RUNNING", "BACKOFF"})
 BUSY_STATES = UP_STATES | {"STOPPING"}
 _NOT_RUNNING = 70  # the fault of stopping what has stopped by itself meanwhile
@@ -65,7 +65,7 @@ class Process:
     def program(self) -> str:
         """The program this is a process of: ``universe_audit-00`` is one of universe_audit."""
         head, dash, tail = self.name.rpartition("-")
-        return head if dash and tail.isdigit() else self.name
+        return head if head and dash and tail.isdigit() else self.name
 
     @property
     def number(self) -> int:

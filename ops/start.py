@@ -142,10 +142,17 @@ def wait_ready(
         sight = system.look(paths, current)
         if sight.is_ready or is_over() or time.monotonic() > deadline:
             return sight
-        held_up = [verdict for verdict in sight.verdicts if not verdict.is_fine]
-        if held_up and all(verdict.is_final for verdict in held_up):
+        if _is_lost(sight):
             return sight
         time.sleep(_POLL_S)
+
+
+def _is_lost(sight: Sight) -> bool:
+    """Whether waiting longer changes nothing: what is not up gave up, or our server did."""
+    held_up = [verdict for verdict in sight.verdicts if not verdict.is_fine]
+    if any(v.is_final and v.process.program == "redis" and sight.running.owned for v in held_up):
+        return True
+    return bool(held_up) and all(verdict.is_final for verdict in held_up)
 
 
 def complaint(sight: Sight) -> list[str]:
