@@ -9,6 +9,7 @@ from typing import Any
 
 from producers.churn_guard import Held, hold
 from producers.exchange_info import Snapshot
+from quantum_ops import streams
 from quantum_ops.events import AuditFinding, UniverseChanged
 from quantum_ops.settings import UniverseSettings
 from quantum_ops.universe import active_json, content_sha256, symbols_sha256
@@ -182,6 +183,6 @@ def _flip(published: Published, *, stale: bool, reason: str) -> AuditFinding | N
         auditor="universe",
         finding="universe_stale" if stale else "universe_fresh",
         severity="warning" if stale else "info",
-        subject="quantum:cfg:universe:active",
+        subject=streams.UNIVERSE_ACTIVE,
         detail=reason[:MAX_ERROR],
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import sys
 import time
 from typing import Any
 
@@ -18,7 +17,6 @@ from quantum_ops.errors import ConfigurationError, RefusedError
 from quantum_ops.heartbeat import EVERY_S, Heartbeat
 from quantum_ops.settings import RedisSettings, RuntimeSettings, UniverseSettings
 
-EXIT_CONFIG = 78
 LEASE_IN_REFRESHES = 1.5
 MIN_LEASE_S = 1.0
 
@@ -141,9 +139,7 @@ def main() -> int:
         return _main()
     except (ConfigurationError, RefusedError) as error:
         lines = error.lines if isinstance(error, ConfigurationError) else (str(error),)
-        for line in lines:
-            sys.stderr.write(f"universe: {line}\n")
-        return EXIT_CONFIG
+        return lifeline.refuse(*(f"universe: {line}" for line in lines))
 
 
 def _main() -> int:

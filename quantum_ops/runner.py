@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import random
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
-from quantum_ops import client, codec, entry_id
+from quantum_ops import client, codec, entry_id, outcome
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
 from quantum_ops.effects import Command
-from quantum_ops.errors import DecodeError, Reject, Retry
 from quantum_ops.inbox import (
     Applied,
     Batch,
@@ -41,7 +39,6 @@ PENDING_PAGE = 100
 CHECKPOINT_EVERY_S = 1.0
 CLAIM_EVERY_S = 2.0
 """Seconds between looks for idle entries; also the longest wait for a requeued dead letter."""
-MAX_ERROR_TEXT = 4000
 BACKOFF_BASE_S = 0.05
 BACKOFF_CAP_S = 2.0
 
@@ -274,39 +271,26 @@ class Runner:
     @staticmethod
     def _payload(entry: RawEntry) -> list[bytes]:
         if entry[1] is None:
-            raise _PayloadLostError
+            raise outcome.PayloadLostError
         return entry[1]  # type: ignore[no-any-return]  # RawEntry is the client's own shape
 
     def _failed(
         self, settlement: Settlement, entry: RawEntry, stream: str, attempt: int, error: Exception
     ) -> None:
         """Turn what was raised into its outcome: lost, dead letter or retry."""
-        id_, flat = entry
         if isinstance(error, client.TRANSPORT_ERRORS):
             # Redis went away under the handler: nobody's fault, and the whole session is over.
             raise error
-        if flat is None:
-            self._letter(settlement, stream, Letter(id_, attempt, "payload_lost", LOST))
-        elif isinstance(error, DecodeError):
-            self._letter(settlement, stream, Letter(id_, attempt, "undecodable", str(error)))
-        elif isinstance(error, Reject):
-            self._letter(settlement, stream, Letter(id_, attempt, "rejected", error.reason))
-        elif attempt >= self._bounds.max_deliveries:
-            self._letter(settlement, stream, Letter(id_, attempt, "handler_failed", _text(error)))
-        else:
-            after_s = self._after_s(error, attempt)
-            self._waiting.add(self._clock.monotonic_s() + after_s, stream, id_)
-            reason = "asked" if isinstance(error, Retry) else type(error).__name__
-            self._trouble(
-                "retry", id_.decode(), stream=stream, attempt=attempt, reason=reason,
-                error=str(error)[:MAX_ERROR_TEXT],
-            )  # fmt: skip
-
-    def _after_s(self, error: Exception, attempt: int) -> float:
-        if isinstance(error, Retry):
-            return min(error.after_s, self._bounds.retry_cap_s)
-        wait: float = self._bounds.retry_base_s * 2.0 ** min(attempt - 1, 30)
-        return min(self._bounds.retry_cap_s, wait) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
+        id_, flat = entry
+        ending = outcome.judge(error, lost=flat is None, attempt=attempt, bounds=self._bounds)
+        if isinstance(ending, outcome.Bury):
+            self._letter(settlement, stream, Letter(id_, attempt, *ending))
+            return
+        self._waiting.add(self._clock.monotonic_s() + ending.after_s, stream, id_)
+        self._trouble(
+            "retry", id_.decode(), stream=stream, attempt=attempt, reason=ending.reason,
+            error=ending.error,
+        )  # fmt: skip
 
     def _letter(self, settlement: Settlement, stream: str, letter: Letter) -> None:
         settlement.letters.append(letter)
@@ -338,8 +322,8 @@ class Runner:
         attempt = deliveries + 1
         if entry[1] is not None and attempt > self._bounds.max_deliveries:
             # The handler is not called again: it may be what kills the process each time.
-            text = f"delivered {deliveries} times without an outcome; the process died or hung"
-            self._letter(settlement, stream, Letter(id_, deliveries, "too_many_deliveries", text))
+            ending = outcome.exhausted(deliveries)
+            self._letter(settlement, stream, Letter(id_, deliveries, *ending))
         else:
             try:
                 event = self._decoders[stream](self._payload(entry))
@@ -397,15 +381,3 @@ class Runner:
         self._observer.trouble(
             Trouble(self._consumer.name, kind, stream, id_, attempt, reason, error)
         )
-
-
-LOST = "the entry was deleted or trimmed before it was handled"
-
-
-class _PayloadLostError(Exception):
-    """A pending entry without a payload."""
-
-
-def _text(error: Exception) -> str:
-    """Traceback of ``error``, its end kept when it is long: the last line says what happened."""
-    return "".join(traceback.format_exception(error))[-MAX_ERROR_TEXT:]

@@ -68,6 +68,11 @@ def find(name: str) -> Stream:
     raise KeyError(f"no stream {name!r}; there are {known}")
 
 
+def short(key: str) -> str:
+    """The name of a stream's key; any other key as it is."""
+    return key.removeprefix(_PREFIX)
+
+
 def of(event: events.Event) -> Stream:
     """The stream that carries events of this type."""
     for stream in CATALOGUE:
@@ -101,9 +106,9 @@ def checkpoint(stream_key: str, group: str) -> str:
 
     Kept outside the group, so that a destroyed group is recreated there and nowhere else.
     """
-    return f"quantum:ops:checkpoint:{group}:{stream_key.removeprefix(_PREFIX)}"
+    return f"quantum:ops:checkpoint:{group}:{short(stream_key)}"
 
 
 def idempotency(stream_key: str, event_id: str) -> str:
     """String: entry id under which an event was published, so that a repeat is a no-op."""
-    return f"quantum:ops:published:{stream_key.removeprefix(_PREFIX)}:{event_id}"
+    return f"quantum:ops:published:{short(stream_key)}:{event_id}"

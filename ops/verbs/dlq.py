@@ -64,6 +64,8 @@ def _filters(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(letters: DeadLetters, args: argparse.Namespace) -> int:
+    from quantum_ops import streams
+
     found = letters.newest(limit=args.n, group=args.group, reason=args.reason, resolved=args.all)
     count = 0
     for stored in found:
@@ -75,7 +77,7 @@ def _list(letters: DeadLetters, args: argparse.Namespace) -> int:
         error = (letter.error.strip().splitlines() or [""])[-1]
         print(
             f"{stored.letter_id}  {safe(letter.group)}  {safe(letter.reason)}  "
-            f"{safe(letter.stream.removeprefix('quantum:stream:'))} {safe(letter.entry_id)}  "
+            f"{safe(streams.short(letter.stream))} {safe(letter.entry_id)}  "
             f"{safe(error, 100)}{'  [resolved]' if stored.resolved else ''}"
         )
     if not count:

@@ -103,7 +103,7 @@ def _code_lines(path: Path) -> list[str]:
 
 
 def test_redis_clients_are_built_in_one_place_only():
-    built = re.compile(r"\b(redis\.Redis|Redis\(|StrictRedis|walrus\.Database\()")
+    built = re.compile(r"\b(redis\.Redis\(|StrictRedis|walrus\.Database\()")
     found = [
         shown(path)
         for path in SOURCES
@@ -119,6 +119,8 @@ def test_no_module_reads_the_environment_at_import():
                 node, (ast.FunctionDef, ast.ClassDef, ast.If, ast.Import, ast.ImportFrom)
             ):
                 continue
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                continue  # the docstring
             assert "environ" not in ast.dump(node), shown(path)
 
 
