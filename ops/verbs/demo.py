@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from ops.paths import Paths
 from ops.verbs import start
 
 REFRESH_S = "2"
@@ -26,8 +27,6 @@ def run(args: argparse.Namespace) -> int:
     """Exit code: as ``start``; 2 if it would write pretend trades into a server of yours."""
     import shutil
 
-    from ops.paths import Paths
-    from ops.running import read
     from quantum_ops import knobs
     from quantum_ops.settings import RedisSettings
 
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"--body {args.body}: no such file", file=sys.stderr)
         return 2
     paths = Paths.find("demo")
-    running = read(paths.current_env) is not None
+    running = _is_running(paths)
     if not running:
         if not args.keep:
             shutil.rmtree(paths.data, ignore_errors=True)
@@ -52,6 +51,17 @@ def run(args: argparse.Namespace) -> int:
     if code == 0 and not running and not args.foreground:
         print(_tour())
     return code
+
+
+def _is_running(paths: Paths) -> bool:
+    """Asked of supervisord itself: current.env outlives a kill of the system."""
+    from ops.daemon import Daemon
+    from quantum_ops.errors import QuantumError
+
+    try:
+        return Daemon(paths.supervisor_socket).is_there()
+    except QuantumError:
+        return True  # it hangs or is another user's: start says so
 
 
 def _environment(args: argparse.Namespace) -> dict[str, str]:

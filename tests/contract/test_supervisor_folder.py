@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ops import leftovers
 from ops.paths import Paths
 from quantum_ops import lifeline
 from quantum_ops.settings import RuntimeSettings
@@ -99,6 +100,18 @@ def test_the_server_is_stopped_last():
     orders = {name: int(stanza.get("priority", 999)) for _, name, stanza in PROGRAMS}
     assert orders["redis"] == min(orders.values())
     assert [name for name, order in orders.items() if order == orders["redis"]] == ["redis"]
+
+
+def test_systemd_waits_longer_than_every_tier_may_take():
+    unit = (ROOT / "ops" / "systemd" / "quantum-ops.service").read_text()
+    patience_s = int(re.search(r"(?m)^TimeoutStopSec=(\d+)$", unit)[1])
+    tiers: dict[int, int] = {}
+    for _, _, stanza in PROGRAMS:
+        tier = int(stanza.get("priority", 999))
+        tiers[tier] = max(tiers.get(tier, 0), int(stanza["stopwaitsecs"]))
+    assert patience_s > sum(tiers.values())
+    # And the programs of a killed supervisord get as long as supervisord would have given them.
+    assert max(s for tier, s in tiers.items() if tier > 1) <= leftovers.DRAIN_S
 
 
 def test_supervisord_itself_reads_it_with_every_include(tmp_path):
