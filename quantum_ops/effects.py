@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 from quantum_ops import codec, streams
@@ -43,10 +44,9 @@ class Effects:
 
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
         """HSET of all of ``mapping``."""
-        flat = [part for pair in mapping.items() for part in pair]
-        if len(flat) > MAX_ARGUMENTS:
+        if len(mapping) > MAX_ARGUMENTS // 2:
             raise ValueError(f"{key}: {len(mapping)} fields; split into several effects")
-        self.commands.append(("HSET", key, *flat))
+        self.commands.append(("HSET", key, *chain.from_iterable(mapping.items())))
 
     def hdel(self, key: str, *fields: str) -> None:
         """HDEL."""

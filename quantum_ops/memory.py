@@ -167,6 +167,7 @@ class MemoryInbox:
         self._keys = stream_keys
         self._group = group
         self._me = consumer
+        self._submitted = Receipt()
 
     def ensure_groups(self) -> list[GroupMadeAnew]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
@@ -189,7 +190,7 @@ class MemoryInbox:
     ) -> tuple[Receipt, list[Batch]]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
         del block_ms  # whoever drives this inbox moves time itself
-        receipt = Receipt()
+        receipt, self._submitted = self._submitted, Receipt()
         for key, settlement in settlements.items():
             self._settle(key, settlement, receipt)
         batches = []
@@ -205,6 +206,11 @@ class MemoryInbox:
             if entries:
                 batches.append(Batch(key, entries))
         return receipt, batches
+
+    def submit(self, settlements: dict[str, Settlement]) -> None:
+        """See :class:`~quantum_ops.inbox.Inbox`."""
+        for key, settlement in settlements.items():
+            self._settle(key, settlement, self._submitted)
 
     def pending(self, stream: str, after: bytes, count: int) -> list[Pending]:
         """See :class:`~quantum_ops.inbox.Inbox`."""

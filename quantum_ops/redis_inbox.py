@@ -32,6 +32,10 @@ MAX_SETTLE = 1000
 """Entries settled in one Lua call; more would keep other clients waiting for milliseconds."""
 
 
+_Plan = tuple[str, int, tuple[Any, ...]]
+"""(kind, entries, command) of one settlement that was sent."""
+
+
 class RedisInbox:
     """:class:`~quantum_ops.inbox.Inbox` on a server; see there for the promises."""
 
@@ -43,6 +47,8 @@ class RedisInbox:
         self._group = group
         self._me = consumer
         self._connection: Any = None
+        self._outstanding: list[_Plan] = []
+        self._carried = Receipt()
 
     def ensure_groups(self) -> list[GroupMadeAnew]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
@@ -58,22 +64,22 @@ class RedisInbox:
         self, settlements: dict[str, Settlement], count: int, block_ms: int
     ) -> tuple[Receipt, list[Batch]]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
-        commands: list[tuple[Any, ...]] = []
-        plans: list[tuple[str, int, tuple[Any, ...]]] = []
-        for key, settlement in settlements.items():
-            plans += self._plan(key, settlement)
+        plans = self._plans(settlements)
         commands = [command for _, _, command in plans]
         if count:
             commands.append(self._read_command(count, block_ms))
-        if not commands:
-            return Receipt(), []
-        replies = self._send(commands)
-        receipt = Receipt()
-        for (kind, size, command), reply in zip(plans, replies, strict=False):
-            self._account(receipt, kind, size, self._again_if_unknown(command, reply))
-        if not count:
-            return receipt, []
-        return receipt, self._batches(replies[-1])
+        self._write(commands)
+        self._outstanding += plans
+        settled = self._collect()
+        entries = self._read() if count else None
+        receipt = self._receipt(settled)
+        return receipt, self._batches(entries)
+
+    def submit(self, settlements: dict[str, Settlement]) -> None:
+        """See :class:`~quantum_ops.inbox.Inbox`."""
+        plans = self._plans(settlements)
+        self._write([command for _, _, command in plans])
+        self._outstanding += plans
 
     def pending(self, stream: str, after: bytes, count: int) -> list[Pending]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
@@ -118,33 +124,39 @@ class RedisInbox:
             self._connection.disconnect()
             self._pool.release(self._connection)
             self._connection = None
+        self._outstanding = []
+        self._carried = Receipt()
 
-    def _plan(self, key: str, settlement: Settlement) -> list[tuple[str, int, tuple[Any, ...]]]:
-        """Commands that make ``settlement`` true: (kind, entries, command)."""
-        plans: list[tuple[str, int, tuple[Any, ...]]] = []
-        if settlement.acks:
+    def _plans(self, settlements: dict[str, Settlement]) -> list[_Plan]:
+        """Commands that make ``settlements`` true."""
+        plans: list[_Plan] = []
+        for key, settlement in settlements.items():
             acks = settlement.acks
-            plans.append(("ack", len(acks), ("XACK", key, self._group, *acks)))
-        rows: list[Applied | Letter] = [*settlement.applied, *settlement.letters]
-        for start in range(0, len(rows), MAX_SETTLE):
-            part = rows[start : start + MAX_SETTLE]
-            keys = [key, streams.DEAD_LETTER.key, streams.checkpoint(key, self._group)]
-            shapes: dict[Any, int] = {}
-            entries: list[Any] = []
-            for row in part:
-                _add_row(row, keys, shapes, entries)
-            args: list[Any] = [self._group, self._me, _moment(), len(shapes)]
-            for deliveries, commands in shapes:
-                if commands is None:
-                    args += (deliveries, -1)
-                else:
-                    args += (deliveries, len(commands))
-                    for pair in commands:
-                        args += pair
-            args.append(len(part))
-            args += entries
-            plans.append(("finish", len(part), _evalsha(FINISH, keys, args)))
+            if acks:
+                plans.append(("ack", len(acks), ("XACK", key, self._group, *acks)))
+            applied = settlement.applied
+            for start in range(0, len(applied), MAX_SETTLE):
+                part = applied[start : start + MAX_SETTLE]
+                plans.append(self._finish(key, part, _add_applied))
+            letters = settlement.letters
+            for start in range(0, len(letters), MAX_SETTLE):
+                part_ = letters[start : start + MAX_SETTLE]
+                plans.append(self._finish(key, part_, _add_letters))
         return plans
+
+    def _finish(self, key: str, rows: Any, add: Any) -> _Plan:
+        keys = [key, streams.DEAD_LETTER.key, streams.checkpoint(key, self._group)]
+        shapes: dict[Any, int] = {}
+        entries: list[Any] = []
+        add(rows, keys, shapes, entries)
+        args: list[Any] = [self._group, self._me, _moment(), len(shapes)]
+        for deliveries, *commands in shapes:
+            if commands == [None]:
+                args += (deliveries, -1)
+            else:
+                args += (deliveries, len(commands) // 2, *commands)
+        args.append(len(rows))
+        return "finish", len(rows), _evalsha(FINISH, keys, args + entries)
 
     def _read_command(self, count: int, block_ms: int) -> tuple[Any, ...]:
         block = ("BLOCK", block_ms) if block_ms else ()
@@ -204,51 +216,85 @@ class RedisInbox:
 
     def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Replies in order; error replies are values, a broken connection raises."""
+        self._write(commands)
+        settled = self._collect()
+        replies = [self._read() for _ in commands]
+        if settled:
+            self._carried = self._receipt(settled)
+        return replies
+
+    def _collect(self) -> list[tuple[_Plan, Any]]:
+        """The replies to every settlement that was sent and not heard of yet."""
+        plans, self._outstanding = self._outstanding, []
+        return [(plan, self._read()) for plan in plans]
+
+    def _receipt(self, settled: list[tuple[_Plan, Any]]) -> Receipt:
+        """What came of them. The line MUST be quiet: an unknown script is sent again on it."""
+        receipt, self._carried = self._carried, Receipt()
+        for (kind, size, command), reply in settled:
+            self._account(receipt, kind, size, self._again_if_unknown(command, reply))
+        return receipt
+
+    def _write(self, commands: list[tuple[Any, ...]]) -> None:
+        if not commands:
+            return
         if self._connection is None:
             self._connection = self._pool.get_connection()
-        connection = self._connection
-        replies: list[Any] = []
+        # hiredis packs by itself; redis-py's wrapper looks at each argument's type first, which
+        # costs more than the packing.
+        packed = b"".join([hiredis.pack_command(command) for command in commands])
         try:
-            # hiredis packs by itself; redis-py's wrapper looks at each argument's type first,
-            # which costs more than the packing.
-            packed = b"".join([hiredis.pack_command(command) for command in commands])
-            connection.send_packed_command([packed], check_health=False)
-            for _ in commands:
-                try:
-                    replies.append(connection.read_response())
-                except redis.ResponseError as error:
-                    replies.append(error)
+            self._connection.send_packed_command([packed], check_health=False)
+        except BaseException:
+            self.disconnect()
+            raise
+
+    def _read(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except redis.ResponseError as error:
+            return error
         except BaseException:
             # Replies not read yet would be taken for the next command's: never keep the line.
             self.disconnect()
             raise
-        return replies
 
 
 def _evalsha(script: Script, keys: list[str], args: list[Any]) -> tuple[Any, ...]:
     return ("EVALSHA", script.sha, len(keys), *keys, *args)
 
 
-def _add_row(
-    row: Applied | Letter, keys: list[str], shapes: dict[Any, int], entries: list[Any]
+def _add_applied(
+    rows: list[Applied], keys: list[str], shapes: dict[Any, int], entries: list[Any]
 ) -> None:
-    """Append one entry in the form that FINISH reads."""
-    if len(row) == 4:  # noqa: PLR2004 - a Letter; isinstance costs more than the rest of this
-        shape: Any = (row[1], None)
-        entries += (row[0], shapes.setdefault(shape, len(shapes) + 1), row[2], row[3])
-        return
-    id_, deliveries, commands = row
-    if len(commands) == 1:
-        command = commands[0]
-        shape = (deliveries, ((command[0], len(command) - 2),))
-        keys.append(command[1])
-        entries += (id_, shapes.setdefault(shape, len(shapes) + 1), *command[2:])
-        return
-    shape = (deliveries, tuple((command[0], len(command) - 2) for command in commands))
-    entries += (id_, shapes.setdefault(shape, len(shapes) + 1))
-    for command in commands:
-        keys.append(command[1])
-        entries += command[2:]
+    """Append entries with their effects in the form that FINISH reads."""
+    for id_, deliveries, commands in rows:
+        shape: Any
+        if len(commands) == 1:
+            # By far the most frequent case, and the hottest lines of all.
+            command = commands[0]
+            shape = (deliveries, command[0], len(command) - 2)
+            keys.append(command[1])
+            arguments: Any = command[2:]
+        else:
+            shape = (deliveries, *(x for one in commands for x in (one[0], len(one) - 2)))
+            keys += [one[1] for one in commands]
+            arguments = [argument for one in commands for argument in one[2:]]
+        number = shapes.get(shape)
+        if number is None:
+            number = shapes[shape] = len(shapes) + 1
+        entries.append(id_)
+        entries.append(number)
+        entries += arguments
+
+
+def _add_letters(
+    rows: list[Letter], _keys: list[str], shapes: dict[Any, int], entries: list[Any]
+) -> None:
+    """Append letters in the form that FINISH reads."""
+    for id_, deliveries, reason, error in rows:
+        number = shapes.setdefault((deliveries, None), len(shapes) + 1)
+        entries += (id_, number, reason, error)
 
 
 def _moment() -> str:

@@ -23,7 +23,6 @@ from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
 from quantum_ops.effects import Command
 from quantum_ops.inbox import (
-    Applied,
     Batch,
     GroupGoneError,
     GroupMadeAnew,
@@ -36,6 +35,8 @@ from quantum_ops.observe import BatchReport, Observer, Trouble
 from quantum_ops.waiting import Waiting
 
 PENDING_PAGE = 100
+SLICE = 128
+"""Entries of a batch after which their settlement is sent: the server works on it meanwhile."""
 CHECKPOINT_EVERY_S = 1.0
 CLAIM_EVERY_S = 2.0
 """Seconds between looks for idle entries; also the longest wait for a requeued dead letter."""
@@ -78,6 +79,7 @@ class Runner:
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
         self._destroyed = False
+        self._submitted = False
         self.handled = 0
         self.last_id = ""
 
@@ -136,17 +138,31 @@ class Runner:
         block_ms = self._block_ms(now) if wait else 0
         batches = self._exchange(self._bounds.batch, block_ms)
         size = 0
-        for batch in batches:
-            size += len(batch.entries)
-            self._handle(batch)
+        for stream, entries in batches:
+            size += len(entries)
+            if self._consumer.prepare is not None:
+                self._handle_prepared(stream, entries)
+                continue
+            for start in range(0, len(entries), SLICE):
+                if start:
+                    self._submit()
+                self._handle(
+                    stream, entries[start : start + SLICE] if len(entries) > SLICE else entries
+                )
         self._checkpoint(now)
         self._on_idle("ready")
         return size
 
     def flush(self) -> None:
         """Settle what is handled, without reading more."""
-        if self._settlements:
+        if self._settlements or self._submitted:
             self._exchange(0, 0)
+
+    def _submit(self) -> None:
+        """Let the server settle what is handled so far while we go on with the batch."""
+        settlements, self._settlements = self._settlements, {}
+        self._inbox.submit(settlements)
+        self._submitted = True
 
     def due_in_s(self) -> float | None:
         """Seconds until the next retry; None if nothing waits."""
@@ -163,8 +179,9 @@ class Runner:
     def _exchange(self, count: int, block_ms: int) -> list[Batch]:
         settlements, self._settlements = self._settlements, {}
         report, self._report = self._report, BatchReport(self._consumer.name)
+        unheard, self._submitted = bool(settlements) or self._submitted, False
         receipt, batches = self._inbox.exchange(settlements, count, block_ms)
-        if settlements:
+        if unheard:
             report.acked = receipt.acked
             report.fenced = receipt.fenced
             report.skipped = receipt.skipped
@@ -177,13 +194,8 @@ class Runner:
                 self._trouble("dead_letter", id_.decode(), reason="effect_failed", error=error)
         return batches
 
-    def _handle(self, batch: Batch) -> None:
+    def _handle(self, stream: str, entries: list[RawEntry]) -> None:
         """The plain way of a batch; everything else is the exception's business."""
-        stream, entries = batch
-        prepare = self._consumer.prepare
-        if prepare is not None:
-            self._handle_prepared(stream, entries)
-            return
         settlement = self._settlement(stream)
         decode = self._decoders[stream]
         handler = self._consumer.handler
@@ -192,7 +204,7 @@ class Runner:
         context.attempt = 1
         commands: list[Command] = []
         context.commands = commands
-        acks = settlement.acks
+        acks, applied = settlement.acks, settlement.applied
         durations = self._report.durations_s
         clock = time.perf_counter
         started = clock()
@@ -210,7 +222,7 @@ class Runner:
                 context.commands = commands
             else:
                 if commands:
-                    settlement.applied.append(Applied(id_, 1, commands))
+                    applied.append((id_, 1, commands))
                     commands = []
                     context.commands = commands
                 else:
@@ -263,7 +275,7 @@ class Runner:
             self._failed(settlement, entry, stream, attempt, error)
         else:
             if context.commands:
-                settlement.applied.append(Applied(entry[0], attempt, context.commands))
+                settlement.applied.append((entry[0], attempt, context.commands))
             else:
                 settlement.acks.append(entry[0])
         self._report.durations_s.append(self._clock.monotonic_s() - started)
@@ -371,6 +383,7 @@ class Runner:
         """Drop everything that lived in this session; what was not settled is still pending."""
         self._inbox.disconnect()
         self._settlements = {}
+        self._submitted = False
         self._report = BatchReport(self._consumer.name)
         self._waiting = Waiting()
 
