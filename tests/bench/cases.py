@@ -33,6 +33,10 @@ CASES = {
     "effects": Case(
         "our runner, typed, one HSET applied with each XACK", "runtime", "effects", applies=True
     ),
+    "effects_wide": Case(
+        "our runner, typed, one HSET of three fields with each XACK", "runtime", "effects_wide",
+        applies=True,
+    ),
     "bare_effects": Case(
         "bare loop, one HSET each in MULTI (untyped, not fenced)", "loops", "bare_effects",
         applies=True,

@@ -49,14 +49,8 @@ def bare_effects(job: Job) -> Callable[[], None]:
                 pipe = db.pipeline(transaction=True)
                 for _, fields in entries:
                     handler(fields)
-                    pipe.hset(
-                        workload.state_key(fields[b"symbol"].decode()),
-                        mapping={
-                            "price": fields[b"price"],
-                            "qty": fields[b"qty"],
-                            "event_id": fields[b"event_id"],
-                        },
-                    )
+                    key = workload.state_key(fields[b"symbol"].decode())
+                    pipe.hset(key, "event_id", fields[b"event_id"])
                 pipe.xack(job.key, job.group, *[id_ for id_, _ in entries])
                 pipe.execute()
 

@@ -38,7 +38,16 @@ def typed_decimal(job: Job) -> Callable[[], None]:
 
 
 def effects(job: Job) -> Callable[[], None]:
-    """A typed handler that declares one HSET for each event, applied with its XACK."""
+    """A typed handler that declares one HSET of one field for each event."""
+
+    def declare(tick: Tick, context: Context) -> None:
+        context.hset(workload.state_key(tick.symbol), {"event_id": tick.event_id})
+
+    return _runner(job, Tick, declare)
+
+
+def effects_wide(job: Job) -> Callable[[], None]:
+    """The same with three fields, two of them numbers."""
 
     def declare(tick: Tick, context: Context) -> None:
         context.hset(
