@@ -101,14 +101,10 @@ def test_consumers_drain_before_the_server_stops(system):
     # when everything is stopped
     assert system.verb("stop").returncode == 0
     # then all writes were accepted: they stand in the files of a server that stopped last
-    system.start()
-    assert sorted(system.connect().lrange("drained", 0, -1)) == [
-        b"feeder-00",
-        b"worker-00",
-        b"worker-01",
-    ]
+    drained = system.drained()
+    assert sorted(drained) == ["feeder-00", "worker-00", "worker-01"]
     # and the workers, which are stopped first, were written before the feeder
-    assert system.connect().lindex("drained", 2) == b"feeder-00"
+    assert drained[2] == "feeder-00"
     assert (data / "WRITTEN_BY").read_text().startswith("valkey 9.")
 
 
@@ -119,8 +115,7 @@ def test_sigterm_to_supervisord_alone_keeps_that_order(system):
     os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not is_alive(pid), 30, "supervisord ends")
     # then the drained programs had a server to the end
-    system.start()
-    assert system.connect().llen("drained") == 3
+    assert len(system.drained()) == 3
 
 
 def test_foreground_shows_logs_and_control_c_drains(system):
@@ -139,13 +134,12 @@ def test_foreground_shows_logs_and_control_c_drains(system):
     assert process.wait(10) == 0
     assert any("stopped in order" in line for line in shown), shown
     process.stdout.close()
-    system.start()
-    assert system.connect().llen("drained") == 3
+    assert len(system.drained()) == 3
 
 
 def test_foreground_ends_when_it_is_stopped_from_elsewhere(system):
     process = system.begin("start", "-f")
-    wait_until(lambda: system.status()["ready"], 30, "ready")
+    system.wait_ready(30)
     assert system.verb("stop").returncode == 0
     text = process.communicate(timeout=20)[0]
     assert process.returncode == 0, text
@@ -240,24 +234,24 @@ def test_a_wrong_password_is_told_before_anything_is_spawned(system, valkey):
     assert not system.paths.supervisor_socket.exists()
 
 
-def test_live_and_demo_never_run_at_once(system):
-    # given a running system
-    system.start()
-    # then the demo is refused, and the other way round
-    refused = system.verb("start", "--profile", "demo")
+def test_the_demo_never_starts_beside_the_live_system(up):
+    before = up.pids()
+    refused = up.verb("start", "--profile", "demo")
     assert refused.returncode == 1
     assert "the live system is running" in refused.stderr
-    assert system.verb("stop").returncode == 0
+    assert up.pids() == before
+
+
+def test_the_live_system_never_starts_beside_the_demo_nor_on_its_data(system):
+    # given a running demo
     demo = system.verb("start", "--profile", "demo")
     assert demo.returncode == 0, demo.stderr
+    # then neither a start nor a restart turns it into the live system
     assert "the demo system is running" in system.verb("start").stderr
     assert system.verb("restart").returncode == 1
-    # and the demo's data lie apart
-    system.connect().set("whose", "demo")
+    # and its data lie apart
     assert (system.home / "demo" / "data" / "appendonlydir").exists()
-    assert system.verb("stop").returncode == 0
-    system.start()
-    assert system.connect().get("whose") is None
+    assert not system.paths.data.exists()
 
 
 def test_a_home_too_long_for_sockets_gets_a_short_run_folder(system):
