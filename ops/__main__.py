@@ -11,7 +11,7 @@ import argparse
 import ast
 import importlib
 import os
-import signal
+import select
 import sys
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from quantum_ops.errors import ConfigurationError, PublishUnknownError, RefusedE
 VERBS = Path(__file__).resolve().parent / "verbs"
 DEFAULT = "start"
 ERROR, USAGE, UNREACHABLE, NOT_YET, CONFIG, INTERRUPTED = 1, 2, 69, 75, 78, 130
+READER_LEFT = 141
 
 
 def names() -> list[str]:
@@ -99,24 +100,48 @@ def _redis_exit_code(error: Exception) -> int | None:
         return None
     from quantum_ops import client  # noqa: PLC0415 - see above
 
-    if isinstance(error, client.TRANSPORT_ERRORS):
-        print(f"Redis is unreachable: {error}; is it running? see ./run status", file=sys.stderr)
-        return UNREACHABLE
     try:
+        # First: redis-py counts a wrong password among the lost connections.
         client.refuse_or_raise(error)
     except RefusedError as refused:
         print(refused, file=sys.stderr)
         return CONFIG
+    if isinstance(error, client.TRANSPORT_ERRORS):
+        print(f"Redis is unreachable: {error}; is it running? see ./run status", file=sys.stderr)
+        return UNREACHABLE
     if isinstance(error, client.SERVER_ERRORS):
         print(f"Redis answered: {error}", file=sys.stderr)
         return ERROR
     return None
 
 
+def reader_left() -> bool:
+    """Whether nobody reads what we print any more (``./run logs | head``)."""
+    poller = select.poll()
+    poller.register(1, 0)
+    poller.register(2, 0)
+    return any(seen & (select.POLLERR | select.POLLHUP) for _, seen in poller.poll(0))
+
+
+def entry(argv: list[str]) -> int:
+    """:func:`guarded`, and a silent end when the reader of our output leaves early.
+
+    Not by the default action of SIGPIPE: that would end us as silently when a server or
+    supervisord closes its socket, in the middle of a drain.
+    """
+    try:
+        status = guarded(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_left():
+            raise
+        # Or the interpreter's own flush at exit complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return READER_LEFT
+    return status
+
+
 if __name__ == "__main__":
-    # A reader that leaves early (head) ends us silently, as it ends cat.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    status = guarded(sys.argv[1:])
-    sys.stdout.flush()
+    status = entry(sys.argv[1:])
     # Past the interpreter's own shutdown there is nothing left to do.
     os._exit(status) if status == INTERRUPTED else sys.exit(status)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
+import math
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-import hiredis
-import redis
 import walrus
+
+from ops.redis_line import Line, ReplyError
+from ops.redis_text import formatted, plain, split
 
 USAGE = """usage: ./run redis-cli [OPTIONS] [COMMAND [ARG ...]]
 
@@ -26,8 +27,8 @@ Without a command, commands are read line by line until end of input.
 """
 
 
-class ReplyError(Exception):
-    """An error reply, word for word: redis-py would cut its first word off."""
+_ENDLESS = (b"subscribe", b"psubscribe", b"ssubscribe", b"monitor")
+"""Commands whose one question is answered for ever."""
 
 
 @dataclass(slots=True)
@@ -76,40 +77,14 @@ def _take_number(options: Options, flag: str, rest: list[str]) -> None:
         value = float(rest.pop(0))
     except (IndexError, ValueError):
         raise UsageError(f"option {flag} needs a number") from None
+    if not math.isfinite(value):
+        raise UsageError(f"option {flag} needs a finite number, not {value}")
     if flag == "-r":
         options.repeat = int(value)
     elif flag == "-i":
         options.interval_s = value
     else:
         options.database = int(value)
-
-
-class Status(bytes):
-    """A status reply (``+OK``): shown without quotes. hiredis gives it and a string alike."""
-
-
-class Line:
-    """One connection, spoken to word for word. Replies are what the server sent."""
-
-    def __init__(self, db: walrus.Database) -> None:
-        self._connection = db.connection_pool.get_connection()
-        self._socket: Any = self._connection._sock  # noqa: SLF001 - see ReplyError
-        self._reader = hiredis.Reader(replyError=ReplyError)
-
-    def ask(self, command: list[bytes]) -> Any:
-        """The reply: bytes, int, None, list, or :class:`ReplyError` as a value."""
-        self._socket.sendall(hiredis.pack_command(tuple(command)))
-        status = None
-        while True:
-            reply = self._reader.gets()
-            if reply is not False:
-                return Status(reply) if status else reply
-            data = self._socket.recv(1 << 16)
-            if not data:
-                raise redis.ConnectionError("the server closed the connection")
-            if status is None:
-                status = data.startswith(b"+")
-            self._reader.feed(data)
 
 
 def run(
@@ -119,38 +94,43 @@ def run(
     raw = options.raw if options.raw is not None else not tty
     line = Line(db)
     if options.database is not None:
-        line.ask([b"SELECT", b"%d" % options.database])
+        refusal = line.ask([b"SELECT", b"%d" % options.database])
+        # redis-cli goes on in database 0, and so writes where nobody asked it to.
+        if isinstance(refusal, ReplyError):
+            print(f"SELECT {options.database} failed: {refusal}", file=sys.stderr)
+            return 1
     if not options.command:
-        return _lines(line, stdin, stdout, raw=raw, fail=options.fail)
+        return _lines(line, stdin, stdout, raw=raw)
     if options.last_from_stdin:
         options.command.append(stdin.read())
     count = options.repeat
     while count:
         reply = line.ask(options.command)
-        _print(reply, stdout, raw=raw)
         if isinstance(reply, ReplyError) and options.fail:
+            print(reply, file=sys.stderr)
             return 1
+        _print(reply, stdout, raw=raw)
+        while options.command[0].lower() in _ENDLESS and not isinstance(reply, ReplyError):
+            reply = line.reply()
+            _print(reply, stdout, raw=raw)
         count -= 1
         if count:
             time.sleep(options.interval_s)
     return 0
 
 
-def _lines(line: Line, stdin: BinaryIO, stdout: BinaryIO, *, raw: bool, fail: bool) -> int:
+def _lines(line: Line, stdin: BinaryIO, stdout: BinaryIO, *, raw: bool) -> int:
     for text in _prompted(stdin):
-        try:
-            words = shlex.split(text.decode("utf-8", "surrogateescape"))
-        except ValueError:
+        words = split(text)
+        if words is None:
             stdout.write(b"Invalid argument(s)\n")
+            stdout.flush()
             continue
         if not words:
             continue
-        if words[0].lower() in ("quit", "exit"):
+        if words[0].lower() in (b"quit", b"exit"):
             return 0
-        reply = line.ask([word.encode("utf-8", "surrogateescape") for word in words])
-        _print(reply, stdout, raw=raw)
-        if isinstance(reply, ReplyError) and fail:
-            return 1
+        _print(line.ask(words), stdout, raw=raw)
     return 0
 
 
@@ -168,48 +148,3 @@ def _prompted(stdin: BinaryIO) -> Iterator[bytes]:
 def _print(reply: Any, stdout: BinaryIO, *, raw: bool) -> None:
     stdout.write(plain(reply) + b"\n" if raw else formatted(reply) + b"\n")
     stdout.flush()
-
-
-def plain(reply: Any) -> bytes:
-    """What redis-cli writes into a pipe, without the line feed at its end."""
-    if reply is None:
-        return b""
-    if isinstance(reply, ReplyError):
-        return str(reply).encode() + b"\n"
-    if isinstance(reply, list):
-        return b"\n".join(plain(item) for item in reply)
-    return reply if isinstance(reply, bytes) else b"%d" % reply
-
-
-def formatted(reply: Any, indent: int = 0) -> bytes:
-    """What redis-cli shows on a terminal, without the line feed at its end."""
-    if not isinstance(reply, list):
-        return _scalar(reply)
-    if not reply:
-        return b"(empty array)"
-    width = len(str(len(reply)))
-    rows = []
-    for number, item in enumerate(reply, 1):
-        head = b"%*d) " % (width, number)
-        lead = b"" if number == 1 else b" " * indent
-        rows.append(lead + head + formatted(item, indent + len(head)))
-    return b"\n".join(rows)
-
-
-def _scalar(reply: Any) -> bytes:
-    if reply is None:
-        return b"(nil)"
-    if isinstance(reply, ReplyError):
-        return b"(error) " + str(reply).encode()
-    if isinstance(reply, int):
-        return b"(integer) %d" % reply
-    return reply if isinstance(reply, Status) else _quoted(reply)
-
-
-def _quoted(value: bytes) -> bytes:
-    escapes = {7: b"\\a", 8: b"\\b", 9: b"\\t", 10: b"\\n", 13: b"\\r", 34: b'\\"', 92: b"\\\\"}
-    shown = (
-        escapes.get(byte) or (bytes([byte]) if 32 <= byte < 127 else b"\\x%02x" % byte)  # noqa: PLR2004 - printable ASCII
-        for byte in value
-    )
-    return b'"' + b"".join(shown) + b'"'

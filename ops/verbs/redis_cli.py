@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import urllib.parse
 
 raw = True
+
+_SERVER = {"-h", "-p", "-s", "-u"}
+_WITH_VALUE = _SERVER | {
+    "-a", "-d", "-D", "-i", "-n", "-r", "-t", "-X", "--user", "--pass", "--pattern", "--sni",
+    "--quoted-pattern", "--cacert", "--cacertdir", "--cert", "--key", "--tls-ciphers", "--rdb",
+    "--tls-ciphersuites", "--functions-rdb", "--pipe-timeout", "--memkeys-samples", "--show-pushes",
+}  # fmt: skip
 
 
 def run_raw(argv: list[str]) -> int:
@@ -16,14 +24,18 @@ def run_raw(argv: list[str]) -> int:
     from quantum_ops.client import url_of
 
     url = urllib.parse.urlsplit(url_of(settings()))
+    elsewhere = names_server(argv)
     program = shutil.which("redis-cli") or shutil.which("valkey-cli")
     # Through Sentinel only our client finds the master.
     builtin = os.environ.get("QUANTUM_REDIS_CLI") == "builtin" or url.scheme == "sentinel"
     if program and not builtin:
-        if url.password:
+        if url.password and not elsewhere:
             # In the environment and not as an argument: `ps` shows arguments to everybody.
             os.environ["REDISCLI_AUTH"] = urllib.parse.unquote(url.password)
-        os.execv(program, [program, *arguments(url), *argv])  # noqa: S606 - no shell is wanted
+        # Python ignores it, and what we become would go on writing for a reader that has left.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        where = [] if elsewhere else arguments(url)
+        os.execv(program, [program, *where, *argv])  # noqa: S606 - no shell is wanted
     from ops import redis_cli
 
     try:
@@ -34,6 +46,23 @@ def run_raw(argv: list[str]) -> int:
     return redis_cli.run(
         open_db(), options, sys.stdin.buffer, sys.stdout.buffer, tty=sys.stdout.isatty()
     )
+
+
+def names_server(argv: list[str]) -> bool:
+    """Whether the options in ``argv`` name a server of their own.
+
+    Then ours must not be named too: redis-cli prefers ``-s`` to ``-p``, wherever they stand, and
+    the command would run on another server than the one that was typed.
+    """
+    rest = iter(argv)
+    for word in rest:
+        if not word.startswith("-"):
+            return False
+        if word in _SERVER:
+            return True
+        if word in _WITH_VALUE:
+            next(rest, None)
+    return False
 
 
 def arguments(url: urllib.parse.SplitResult) -> list[str]:
