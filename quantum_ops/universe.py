@@ -23,6 +23,10 @@ MAX_MISSED = 3
 """Refreshes that may be missed before the universe counts as stale."""
 DEFAULT_REFRESH_S = 60.0
 """Assumed where meta names no refresh: writers of before this project."""
+MAX_REFRESH_S = 3600.0
+"""Longest refresh that can be set; a damaged larger one must not keep a dead universe fresh."""
+
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 
 Status = Literal["fresh", "stale", "missing"]
 
@@ -103,18 +107,19 @@ def load_universe(
         if attributes:
             pipe.hgetall(streams.UNIVERSE_SYMBOLS)
         found = pipe.execute(raise_on_error=False)
-    rows = found[2] if attributes else {}
+    rows = found[2] if attributes else None
     return judge(found[0], found[1], rows, now_s=now_s, mode=mode)
 
 
 def judge(active: Any, meta: Any, rows: Any = None, *, now_s: float, mode: str = "") -> Universe:
     """The verdict on the raw replies of GET active, HGETALL meta and HGETALL symbols.
 
-    Replies may be error values. For gates that read them in their own batch's round trip.
+    Replies may be error values. For gates that read them in their own batch's round trip. ``rows``
+    None means that attributes were not asked for; an empty reply is attributes that are missing.
     """
     try:
-        return _judge(active, meta, rows or {}, now_s, mode)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        return _judge(active, meta, rows, now_s, mode)
+    except _UNREADABLE as error:
         return Universe("stale", f"unreadable: {error}")
 
 
@@ -129,13 +134,15 @@ def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Univer
     if not fields:
         raise ValueError("meta is missing")
     symbols = frozenset(document.symbols)
-    refresh_s = float(fields.get("refresh_sec") or DEFAULT_REFRESH_S)
+    refresh_s = min(float(fields.get("refresh_sec") or DEFAULT_REFRESH_S), MAX_REFRESH_S)
+    texts = {symbol.decode(): row.decode() for symbol, row in (rows or {}).items()}
     checked = float(fields.get("checked_epoch") or fields.get("asof_epoch") or document.asof_epoch)
     age_s = now_s - checked
     reason = (
         _flagged(document, fields, mode)
         or _aged(age_s, refresh_s)
         or _inconsistent(document, fields)
+        or ("" if rows is None else _unlike(document, texts, fields))
     )
     return Universe(
         "stale" if reason else "fresh",
@@ -146,7 +153,7 @@ def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Univer
         age_s,
         refresh_s,
         int(fields.get("quarantined") or 0),
-        {symbol.decode(): _row.decode(row) for symbol, row in rows.items()},
+        {symbol: _row.decode(row) for symbol, row in texts.items()},
     )
 
 
@@ -176,6 +183,14 @@ def _inconsistent(document: Active, meta: Mapping[str, str]) -> str:
     digest = meta.get("symbols_sha256")
     if digest and digest != symbols_sha256(document.symbols):
         return "the symbols do not have the hash that meta tells"
+    return ""
+
+
+def _unlike(document: Active, rows: Mapping[str, str], meta: Mapping[str, str]) -> str:
+    # Missing rows would read as "nothing is close_only", so they must not pass in silence.
+    digest = meta.get("sha256")
+    if digest and digest != content_sha256(document.symbols, rows):
+        return "the attributes do not have the hash that meta tells"
     return ""
 
 
