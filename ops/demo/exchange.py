@@ -8,17 +8,20 @@ fresh again.
 from __future__ import annotations
 
 import gzip
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from typing import Any
 
+from ops.demo import recording
 from ops.demo.listing import Listing
-from quantum_ops import lifeline
+from ops.demo.options import DemoSettings
+from quantum_ops import knobs, lifeline
+from quantum_ops.clock import Clock
+from quantum_ops.errors import ConfigurationError
 
 PATH = "/fapi/v1/exchangeInfo"
 STEP_S = 3.0
@@ -38,13 +41,16 @@ class Failures:
     def __init__(self, every: int) -> None:
         self._every = every
         self._count = 0
+        self._lock = threading.Lock()  # every connection is served by a thread of its own
 
     def next(self) -> tuple[int, str, bytes] | None:
         """The failure that this request gets; None for an honest answer."""
-        self._count += 1
-        if not self._every or self._count % self._every:
+        with self._lock:
+            self._count += 1
+            count = self._count
+        if not self._every or count % self._every:
             return None
-        return self.KINDS[self._count // self._every % len(self.KINDS)]
+        return self.KINDS[count // self._every % len(self.KINDS)]
 
 
 def serve(port: int, body: Callable[[], bytes], failures: Failures) -> ThreadingHTTPServer:
@@ -83,39 +89,41 @@ def serve(port: int, body: Callable[[], bytes], failures: Failures) -> Threading
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            # A client that hung up is its own affair; anything else deserves its traceback.
+            if not isinstance(sys.exc_info()[1], ConnectionError):
+                super().handle_error(request, client_address)
+
     return Server(("127.0.0.1", port), Handler)
 
 
-def recorded(path: str) -> bytes:
-    """A recorded body from a file, unpacked if its name ends in .gz."""
-    content = Path(path).read_bytes()
-    return gzip.decompress(content) if path.endswith(".gz") else content
-
-
 def main() -> int:
-    """Serve until SIGTERM, listing and delisting every ``STEP_S`` seconds."""
+    """Serve until SIGTERM, listing and delisting every ``STEP_S`` seconds; 78 for bad settings."""
     lifeline.die_with_parent()
-    stop = threading.Event()
-    file = os.environ.get("DEMO_EXCHANGE_BODY", "")
-    listing = Listing(int(os.environ.get("DEMO_SEED") or 1))
+    try:
+        options = knobs.load(DemoSettings)
+        fixed = recording.read(options.exchange_body) if options.exchange_body else b""
+    except ConfigurationError as error:
+        return lifeline.refuse(*(f"demo_exchange: {line}" for line in error.lines))
+    clock = Clock()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: clock.stop())
+    listing = Listing(options.seed)
     lock = threading.Lock()
 
     def body() -> bytes:
-        if file:
-            return recorded(file)
+        if fixed:
+            return fixed
         with lock:
             return listing.body(int(time.time() * 1000))
 
-    port = int(os.environ["DEMO_EXCHANGE_PORT"])
-    server = serve(port, body, Failures(0 if file else FAIL_EVERY))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # A thread of its own: shutdown() waits for the loop that this very thread may be in.
-        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
+    server = serve(options.exchange_port, body, Failures(0 if fixed else FAIL_EVERY))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"pretend exchange on http://127.0.0.1:{port}{PATH}", flush=True)
-    while not stop.wait(STEP_S):
+    print(f"pretend exchange on http://127.0.0.1:{server.server_port}{PATH}", flush=True)
+    while not clock.stopping():
+        clock.wait(STEP_S)
         with lock:
-            told = "" if file else listing.advance()
+            told = "" if fixed else listing.advance()
         if told:
             print(told, flush=True)
     server.shutdown()

@@ -9,7 +9,7 @@ from typing import Any
 SYMBOLS = 120
 FAR_MS = 4133404800000
 """The delivery date that perpetual contracts carry while nobody has decided to delist them."""
-_MAJORS = ("BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "AVAX", "DOT", "TRX")
+MAJORS = ("BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "LTC", "LINK", "AVAX", "DOT", "TRX")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -24,7 +24,7 @@ class Listing:
         self._random = random.Random(seed)  # noqa: S311 - a reproducible show, no secret
         self._step = 0
         self._rows: dict[str, dict[str, Any]] = {}
-        for base in _MAJORS:
+        for base in MAJORS:
             self._list(base)
         while len(self._rows) < SYMBOLS:
             self._list(self._new_base())
@@ -36,7 +36,7 @@ class Listing:
         trading = [s for s, row in self._rows.items() if row["status"] == "TRADING"]
         settling = [s for s, row in self._rows.items() if row["status"] == "SETTLING"]
         # The majors stay, so that the pretend trading side always has something to trade.
-        leaving = [s for s in trading if s.removesuffix("USDT") not in _MAJORS]
+        leaving = [s for s in trading if s.removesuffix("USDT") not in MAJORS]
         if kind == "list":
             return f"listed {self._list(self._new_base())}"
         if kind == "leave" and leaving:
@@ -61,13 +61,13 @@ class Listing:
             "limit": 6000,
         }  # fmt: skip
         odd = [
-            _row("AIUSDT"),
-            _row("测试测试USDT"),
-            _row("BTCUSDC"),
-            _row("TSLAUSDT", contractType="TRADIFI_PERPETUAL"),
-            _row("HALTUSDT", status="TRADING_HALT"),
-            _row("BTCUSDT_260327", contractType="CURRENT_QUARTER DELIVERING"),
-            _row("BTCSTUSDT", contractType="", status="PENDING_TRADING"),
+            symbol_row("AIUSDT"),
+            symbol_row("测试测试USDT"),
+            symbol_row("BTCUSDC"),
+            symbol_row("TSLAUSDT", contractType="TRADIFI_PERPETUAL"),
+            symbol_row("HALTUSDT", status="TRADING_HALT"),
+            symbol_row("BTCUSDT_260327", contractType="CURRENT_QUARTER DELIVERING"),
+            symbol_row("BTCSTUSDT", contractType="", status="PENDING_TRADING"),
         ]
         return json.dumps(
             {
@@ -83,7 +83,7 @@ class Listing:
 
     def _list(self, base: str) -> str:
         symbol = f"{base}USDT"
-        self._rows[symbol] = _row(symbol)
+        self._rows[symbol] = symbol_row(symbol)
         return symbol
 
     def _new_base(self) -> str:
@@ -94,7 +94,8 @@ class Listing:
                 return base
 
 
-def _row(symbol: str, **fields: str) -> dict[str, Any]:
+def symbol_row(symbol: str, **fields: str) -> dict[str, Any]:
+    """One entry of ``symbols`` as the exchange writes it, with ``fields`` put over the usual."""
     return {
         "symbol": symbol,
         "pair": symbol,

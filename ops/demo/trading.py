@@ -9,24 +9,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import signal
 import sys
-import time
 from typing import Any
 
 import walrus
 
-from quantum_ops import client, lifeline, streams
+from ops.demo.listing import MAJORS
+from ops.demo.options import DemoSettings
+from quantum_ops import client, knobs, lifeline, streams
 from quantum_ops.clock import Clock
+from quantum_ops.errors import ConfigurationError, RefusedError
 
-TRADED = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT", "XRPUSDT", "ADAUSDT")
+TRADED = tuple(f"{base}USDT" for base in MAJORS)
 STRANGERS = ("NOSUCHUSDT", "GONEUSDT")
 EVERY_S = 0.5
 DEPLOY_EVERY = 24
 PERMIT_TTL_S = 60
-DECISIONS = ("EXECUTE", "EXECUTE", "EXECUTE", "EXECUTE", "SKIP", "BLOCKED")
+DECISIONS = (*["EXECUTE"] * 6, "RECONCILE_CLOSE", "SKIP", "BLOCKED")
+CLOSES = {"FULL_CLOSE_PROPOSED": 1.0, "PARTIAL_75": 0.75, "PARTIAL_50": 0.5, "PARTIAL_25": 0.25}
+"""What each closing action closes, as a share of the position."""
+CLOSE_SHARE = 0.5
+"""Share of plans for a held symbol that close instead of adding."""
+IDLE_ACTIONS = ("HOLD", "UPDATE_SL")
 RISKS = ("LOW_RISK_CONFIG", "SERVICE_RESTART", "READ_ONLY", "FILESYSTEM_WRITE")
 
 
@@ -46,7 +52,7 @@ class TradingSide:
             self._positions(pipe, now_s)
             plan = self._plan(now_s)
             pipe.xadd(streams.APPLY_PLAN.key, plan)
-            if plan["decision"] == "EXECUTE" and plan["symbol"] in TRADED:
+            if plan["decision"] in ("EXECUTE", "RECONCILE_CLOSE") and plan["symbol"] in TRADED:
                 self._permits(pipe, plan, now_s)
                 self._result(pipe, plan, now_s)
             if self._turns % DEPLOY_EVERY == 1:
@@ -54,26 +60,41 @@ class TradingSide:
             pipe.execute()
 
     def _plan(self, now_s: float) -> dict[str, str]:
-        symbol = self._random.choice((*TRADED, *TRADED, *STRANGERS))
-        side = self._random.choice(("BUY", "SELL"))
-        qty = f"{self._random.randint(1, 20) / 1000:.3f}"
-        named = f"{self._turns}|{now_s}|{symbol}|{side}|{qty}"
-        plan = {
+        symbol = self._random.choice((*TRADED, *STRANGERS))
+        held = self._amounts.get(symbol, 0.0)
+        decision = self._random.choice(DECISIONS)
+        if decision == "SKIP":
+            order = self._order(self._random.choice(("BUY", "SELL")), 0.0)
+            order["action"] = self._random.choice(IDLE_ACTIONS)
+        elif held and (decision == "RECONCILE_CLOSE" or self._random.random() < CLOSE_SHARE):
+            action = self._random.choice(tuple(CLOSES))
+            if decision == "RECONCILE_CLOSE":
+                action = "FULL_CLOSE_PROPOSED"
+            order = self._order("SELL" if held > 0 else "BUY", abs(held) * CLOSES[action])
+            order |= {"reduceOnly": "true", "action": action}
+        else:
+            decision = "EXECUTE" if decision == "RECONCILE_CLOSE" else decision
+            side = self._random.choice(("BUY", "SELL"))
+            order = self._order(side, self._random.randint(1, 20) / 1000)
+        named = f"{self._turns}|{now_s}|{symbol}|{order['side']}|{order['qty']}"
+        return {
             "plan_id": hashlib.sha256(named.encode()).hexdigest()[:16],
-            "decision": self._random.choice(DECISIONS),
+            "decision": decision,
             "symbol": symbol,
-            "side": side,
             "type": "MARKET",
-            "qty": qty,
             "source": "intent_bridge",
             "timestamp": str(int(now_s)),
+            **order,
+        }
+
+    @staticmethod
+    def _order(side: str, quantity: float) -> dict[str, str]:
+        return {
+            "side": side,
+            "qty": f"{quantity:.3f}",
             "reduceOnly": "false",
             "action": "ENTRY_PROPOSED",
         }
-        if self._amounts.get(symbol) and self._random.random() < 0.5:  # noqa: PLR2004 - half of them
-            plan |= {"reduceOnly": "true", "action": self._random.choice(
-                ("FULL_CLOSE_PROPOSED", "PARTIAL_75", "PARTIAL_50", "PARTIAL_25"))}  # fmt: skip
-        return plan
 
     def _permits(self, pipe: Any, plan: dict[str, str], now_s: float) -> None:
         granted = {
@@ -103,8 +124,8 @@ class TradingSide:
             result["steps_results"] = json.dumps(steps)
         pipe.xadd(streams.APPLY_RESULT.key, result)
         signed = float(plan["qty"]) * (1 if plan["side"] == "BUY" else -1)
-        closing = plan["reduceOnly"] == "true"
-        self._amounts[symbol] = 0.0 if closing else round(self._amounts[symbol] + signed, 3)
+        # "+ 0.0": round() can give -0.0, which would be printed as "-0.000".
+        self._amounts[symbol] = round(self._amounts[symbol] + signed, 3) + 0.0
         held = f"{self._amounts[symbol]:.3f}"
         pipe.hset(
             f"quantum:position:ledger:{symbol}",
@@ -137,19 +158,24 @@ class TradingSide:
 
 
 def main() -> int:
-    """Trade until SIGTERM, or for ``DEMO_MAX_SECONDS`` and then idle."""
+    """Trade until SIGTERM, or for ``DEMO_MAX_SECONDS`` and then idle; 78 for bad settings."""
     lifeline.die_with_parent()
+    try:
+        options = knobs.load(DemoSettings)
+        side = TradingSide(client.connect(name="demo_trading"), options.seed)
+    except (ConfigurationError, RefusedError) as error:
+        return lifeline.refuse(f"demo_trading: {error}")
     clock = Clock()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: clock.stop())
-    side = TradingSide(client.connect(name="demo_trading"), int(os.environ.get("DEMO_SEED") or 1))
-    until_s = time.time() + float(os.environ.get("DEMO_MAX_SECONDS") or 3600)
+    # Monotonic: a clock that is set back must not make the show endless.
+    until_s = clock.monotonic_s() + options.max_s
     while not clock.stopping():
-        if time.time() < until_s:
+        if clock.monotonic_s() < until_s:
             try:
-                side.turn(time.time())
+                side.turn(clock.now_s())
             except (*client.TRANSPORT_ERRORS, *client.SERVER_ERRORS) as error:
-                print(f"Redis is away: {error}", flush=True)
+                print(f"this turn is lost: {error}", flush=True)
         clock.wait(EVERY_S)
     return 0
 

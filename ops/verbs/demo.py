@@ -13,21 +13,25 @@ REFRESH_S = "2"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """See ops.__main__."""
+    """What to serve, and what to begin with."""
     parser.add_argument("-f", "--foreground", action="store_true", help="stay, show all logs")
     parser.add_argument(
         "--seed", type=int, default=1, help="another seed, another course of events"
     )
     parser.add_argument("--body", default="", help="serve this recorded exchangeInfo (.json, .gz)")
     parser.add_argument("--keep", action="store_true", help="go on with the last demo's data")
-    parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for readiness")
+    parser.add_argument("--wait", type=start.seconds, default=30.0, help="seconds, for readiness")
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: as ``start``; 2 if it would write pretend trades into a server of yours."""
-    import shutil
-
+    from ops import running
+    from ops.daemon import HungError, RefusedByDaemonError
+    from ops.demo import recording
+    from ops.paths import Paths
+    from ops.start import StartError
     from quantum_ops import knobs
+    from quantum_ops.errors import ConfigurationError
     from quantum_ops.settings import RedisSettings
 
     wanted = knobs.load(RedisSettings)
@@ -38,42 +42,61 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    if args.body and not os.path.isfile(args.body):  # noqa: PTH113 - a plain question
-        print(f"--body {args.body}: no such file", file=sys.stderr)
+    try:
+        mode = recording.mode_of(recording.read(args.body)) if args.body else "testnet"
+    except ConfigurationError as error:
+        print(f"--body: {error}", file=sys.stderr)
         return 2
+    os.environ.update(_environment(args, mode))
     paths = Paths.find("demo")
-    running = _is_running(paths)
-    if not running:
-        if not args.keep:
-            shutil.rmtree(paths.data, ignore_errors=True)
-        os.environ.update(_environment(args))
+    try:
+        fresh = _make_way(paths, keep=args.keep)
+    except (StartError, HungError, RefusedByDaemonError, OSError) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
     code = start.run(argparse.Namespace(foreground=args.foreground, profile="demo", wait=args.wait))
-    if code == 0 and not running and not args.foreground:
+    if code == 0 and fresh and not args.foreground and running.read(paths.current_env):
         print(_tour())
     return code
 
 
-def _is_running(paths: Paths) -> bool:
-    """Asked of supervisord itself: current.env outlives a kill of the system."""
+def _make_way(paths: Paths, *, keep: bool) -> bool:
+    """Throw the last demo's data away, unless something runs here; tells whether nothing did."""
+    import shutil
+
+    from ops import data_folder, leftovers
     from ops.daemon import Daemon
-    from quantum_ops.errors import QuantumError
+    from ops.start import alone
 
-    try:
-        return Daemon(paths.supervisor_socket).is_there()
-    except QuantumError:
-        return True  # it hangs or is another user's: start says so
+    # Under the lock of start and stop: nothing may come up on a folder that is being removed.
+    with alone(paths):
+        if Daemon(paths.supervisor_socket).is_there():
+            return False
+        leftovers.end(paths)
+        # Somebody's own server on the folder: start will refuse, and its files stay whole.
+        if not keep and data_folder.holder(paths.data) is None and paths.data.exists():
+            shutil.rmtree(paths.data)
+    return True
 
 
-def _environment(args: argparse.Namespace) -> dict[str, str]:
+def _environment(args: argparse.Namespace, mode: str) -> dict[str, str]:
+    """What the programs find; the demo's words win over the machine's ``*.env`` files."""
+    from ops.demo.options import DemoSettings
+    from quantum_ops import knobs
+
     port = _free_port()
-    return {
+    environ = {
         "DEMO_EXCHANGE_PORT": str(port),
         "DEMO_EXCHANGE_BODY": os.path.abspath(args.body) if args.body else "",  # noqa: PTH100 - keeps links
         "DEMO_SEED": str(args.seed),
+        # A recorded body of the other network would be refused, and nothing be seen but that.
+        "UNIVERSE_MODE": mode,
         "UNIVERSE_URL": f"http://127.0.0.1:{port}/fapi/v1/exchangeInfo",
-        "UNIVERSE_MODE": os.environ.get("UNIVERSE_MODE", "testnet"),
         "UNIVERSE_REFRESH_SEC": os.environ.get("UNIVERSE_REFRESH_SEC", REFRESH_S),
     }
+    # Refused here, in front of the operator, rather than by a program in its log.
+    knobs.load(DemoSettings, {**os.environ, **environ})
+    return environ
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", choices=("live", "demo"), default="live", help="default: live")
     parser.add_argument(
-        "--wait", type=_seconds, default=30.0, metavar="SECONDS", help="for readiness (default 30)"
+        "--wait", type=seconds, default=30.0, metavar="SECONDS", help="for readiness (default 30)"
     )
 
 
@@ -73,7 +73,8 @@ def _start(args: argparse.Namespace) -> int:
     return 0 if sight.is_ready else 3
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A patience of 0 to 3600 seconds, for argparse; :class:`ValueError` otherwise."""
     value = float(text)
     if not 0 <= value <= 3600:  # noqa: PLR2004 - an hour
         raise ValueError

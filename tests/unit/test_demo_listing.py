@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops.demo import recording
 from ops.demo.listing import Listing
 from producers.exchange_info import read
 from quantum_ops.settings import UniverseSettings
@@ -43,3 +47,18 @@ def test_oddities_are_quarantined_not_published():
     assert {"AIUSDT", "测试测试USDT", "BTCUSDC"} <= snapshot.quarantined.keys()
     assert "TSLAUSDT" not in snapshot.symbols
     assert '"close_only"' in snapshot.attributes["HALTUSDT"]
+
+
+@pytest.mark.parametrize(
+    ("document", "mode"),
+    [
+        ({"rateLimits": [{"rateLimitType": "ORDERS", "limit": 2400}]}, "testnet"),
+        ({"rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "limit": 2400}]}, "mainnet"),
+        ({"rateLimits": [{"rateLimitType": "REQUEST_WEIGHT", "limit": 6000}]}, "testnet"),
+        ({"rateLimits": ["?", None]}, "testnet"),
+        ({"rateLimits": 7}, "testnet"),
+        ([], "testnet"),
+    ],
+)
+def test_network_of_a_recorded_body_is_told_by_its_weight_limit(document, mode):
+    assert recording.mode_of(json.dumps(document).encode()) == mode
