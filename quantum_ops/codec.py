@@ -56,13 +56,8 @@ class Decoder(Generic[E]):
             for field in fields
             if hints[field.name] is not str
         }
-        self._quick = {
-            field.encode_name: _quick(hints[field.name])
-            for field in fields
-            if hints[field.name] is not str
-        }
         if event.schema:
-            self._parsers["schema"] = self._quick["schema"] = _exactly(event.schema)
+            self._parsers["schema"] = _exactly(event.schema)
 
     def __call__(self, flat: Sequence[bytes]) -> E:
         """The event in ``flat``."""
@@ -76,7 +71,7 @@ class Decoder(Generic[E]):
                 texts = blob.decode().split("\0")
                 if len(texts) == len(values):
                     return layout.build(texts)
-            except (ValueError, KeyError, RecursionError):
+            except (ValueError, RecursionError):
                 pass
         return self._carefully(layout, values, len(blob))
 
@@ -232,21 +227,6 @@ def _parser(hint: Any) -> Callable[[str], Any]:
         return tuple(line.strip() for line in text.splitlines() if line.strip())
 
     return lines_or_json
-
-
-_FLAGS = {"true": True, "True": True, "false": False, "False": False}
-
-
-def _quick(hint: Any) -> Callable[[str], Any]:
-    """A stricter and faster parser; what it refuses is tried again with :func:`_parser`.
-
-    JSON's rules for numbers are what senders write, and its decoder is three times as fast as
-    msgspec's conversion from text.
-    """
-    if hint is bool:
-        return _FLAGS.__getitem__
-    plain = typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
-    return msgspec.json.Decoder(hint).decode if plain in (int, float) else _parser(hint)
 
 
 def _exactly(schema: str) -> Callable[[str], str]:
