@@ -7,15 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from producers.churn_guard import Held, hold
-from producers.exchange_info import Snapshot
-from quantum_ops import streams
+from producers.exchange_info import Refusal, Snapshot
+from quantum_ops import codec, streams
 from quantum_ops.events import AuditFinding, UniverseChanged
 from quantum_ops.settings import UniverseSettings
 from quantum_ops.universe import active_json, content_sha256, symbols_sha256
 
 MAX_ERROR = 500
 """Characters of meta.error, as in the spec's original."""
+MAX_NAMED = 300
+MAX_NAME = 64
+"""Quarantined rows named in an event, and characters of a name: rows are anybody's text."""
+_row = msgspec.json.Decoder(dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +62,16 @@ class Write:
     finding: AuditFinding | None = None
 
 
-def after_refusal(published: Published, reason: str, now_s: float) -> Write:
-    """A fetch that gave nothing to believe: the flag, the reason, the heartbeat, nothing else."""
+def after_refusal(
+    published: Published, reason: str, now_s: float, ban: Mapping[str, str] | None = None
+) -> Write:
+    """A fetch that gave nothing to believe: the flag, the reason, the heartbeat, nothing else.
+
+    ``ban`` holds the meta fields that tell until when the exchange wants to be left alone.
+    """
+    meta = {"stale": "1", "error": reason[:MAX_ERROR], "checked_epoch": str(int(now_s))}
     return Write(
-        meta={"stale": "1", "error": reason[:MAX_ERROR], "checked_epoch": str(int(now_s))},
+        meta=meta | dict(ban or {}),
         keep_held=True,
         finding=_flip(published, stale=True, reason=reason),
     )
@@ -68,7 +80,10 @@ def after_refusal(published: Published, reason: str, now_s: float) -> Write:
 def after_body(
     published: Published, snapshot: Snapshot, settings: UniverseSettings, now_s: float
 ) -> Write:
-    """A fetch that gave a snapshot: no change is a heartbeat, a change is one event."""
+    """A fetch that gave a snapshot: no change is a heartbeat, a change is one event.
+
+    Raises :class:`Refusal` for a universe that no event can carry.
+    """
     # Another network is another universe: its symbols say nothing about churn in this one.
     guarded = published.symbols if published.mode in ("", settings.mode) else ()
     held = hold(guarded, snapshot, settings, published.held, published.accepted_sha256)
@@ -78,10 +93,9 @@ def after_body(
         error = held.reason(len(published.symbols), settings)
         # Additions flow, removals wait: what would go keeps its last known attributes.
         symbols = tuple(sorted({*symbols, *held.removed}))
+        known = _parsed(published.attributes)
         attributes |= {
-            symbol: published.attributes[symbol]
-            for symbol in held.removed
-            if symbol in published.attributes
+            symbol: published.attributes[symbol] for symbol in held.removed if symbol in known
         }
     if len(symbols) > settings.max_symbols:
         return after_refusal(published, f"too_many: {len(symbols)} symbols; {error}", now_s)
@@ -91,22 +105,26 @@ def after_body(
         "asof_epoch": str(moment),
         "checked_epoch": str(moment),
         "count": str(len(symbols)),
+        "epoch": str(published.epoch),
+        "sha256": digest,
+        "symbols_sha256": symbols_sha256(symbols),
         "stale": "1" if held else "0",
         "error": error[:MAX_ERROR],
         "mode": settings.mode,
         "refresh_sec": f"{settings.refresh_s:g}",
         "quarantined": str(len(snapshot.quarantined)),
+        "banned_until_epoch": "0",
     }
     if held is None:
         meta["last_ok_epoch"] = str(moment)
     finding = _flip(published, stale=held is not None, reason=error)
     held_json = json.dumps([held.sha256, held.removed, held.seen]) if held else ""
     active = active_json(list(symbols), settings.mode, moment)
-    if published.symbols and digest == published.sha256:
+    if digest == published.sha256 and published.mode in ("", settings.mode):
         # A key that somebody damaged or deleted is put back; that is no change of the universe.
         repair = None if published.intact else attributes
         return Write(meta, active, repair, held_json, finding=finding)
-    event = UniverseChanged(
+    event = _fitting(
         epoch=published.epoch + 1,
         prev_epoch=published.epoch,
         mode="mainnet" if settings.mode == "mainnet" else "testnet",
@@ -114,19 +132,27 @@ def after_body(
         count=len(symbols),
         sha256=digest,
         prev_sha256=published.sha256,
-        symbols_sha256=symbols_sha256(symbols),
+        symbols_sha256=meta["symbols_sha256"],
         symbols=symbols,
         quarantined=_bounded(snapshot.quarantined),
         held=error,
         **_difference(published, symbols, attributes),
     )
-    meta |= {
-        "epoch": str(event.epoch),
-        "sha256": digest,
-        "symbols_sha256": event.symbols_sha256,
-        "changed_epoch": str(moment),
-    }
+    meta |= {"epoch": str(event.epoch), "changed_epoch": str(moment)}
     return Write(meta, active, attributes, held_json, event=event, finding=finding)
+
+
+def _fitting(**fields: Any) -> UniverseChanged:
+    """The event, without its details if one entry cannot carry them; the symbols always stand."""
+    event = UniverseChanged(**fields)
+    for left_out in ((), ("quarantined",), ("quarantined", "changed")):
+        shorter = msgspec.structs.replace(event, **{name: {} for name in left_out})
+        try:
+            codec.encode(shorter)
+        except ValueError:
+            continue
+        return shorter
+    raise Refusal("too_many", f"{event.count} symbols do not fit into one event")
 
 
 def _difference(
@@ -134,12 +160,11 @@ def _difference(
 ) -> dict[str, Any]:
     """The fields of the event that tell old from new."""
     before, after = set(published.symbols), set(symbols)
-    old = {symbol: json.loads(row) for symbol, row in published.attributes.items()}
-    new = {symbol: json.loads(row) for symbol, row in attributes.items()}
+    old, new = _parsed(published.attributes), _parsed(attributes)
     closing = [
         symbol
         for symbol, row in new.items()
-        if row["state"] == "close_only"
+        if row.get("state") == "close_only"
         and symbol in before
         and old.get(symbol, {}).get("state") != "close_only"
     ]
@@ -168,9 +193,21 @@ def _changed(
     return changed
 
 
-def _bounded(quarantined: Mapping[str, str], most: int = 300) -> dict[str, str]:
-    """The first ``most`` names: hostile rows must not push the event over its size limit."""
-    return {symbol: quarantined[symbol][:120] for symbol in sorted(quarantined)[:most]}
+def _parsed(rows: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The rows that can be read. One that somebody damaged counts as absent and is written anew."""
+    parsed = {}
+    for symbol, row in rows.items():
+        try:
+            parsed[symbol] = _row.decode(row)
+        except (ValueError, RecursionError):
+            continue
+    return parsed
+
+
+def _bounded(quarantined: Mapping[str, str]) -> dict[str, str]:
+    """What an event tells of it: hostile rows must not push it over its size limit."""
+    named = sorted(quarantined)[:MAX_NAMED]
+    return {symbol[:MAX_NAME]: quarantined[symbol][:120] for symbol in named}
 
 
 def _flip(published: Published, *, stale: bool, reason: str) -> AuditFinding | None:

@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +20,8 @@ from quantum_ops.universe import content_sha256
 
 WEIGHT_LIMITS = {"mainnet": 2400, "testnet": 6000}
 """Request weight per minute that each network announces: a cheap proof of the right one."""
+_Moment = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Milliseconds since 1970; JSON numbers have no bound of their own and ours must fit a float."""
 _DECIMAL = re.compile(r"\d{1,20}(\.\d{1,20})?")
 _NEVER_TRADED = ("PENDING_TRADING",)
 
@@ -74,8 +77,8 @@ class _Row(msgspec.Struct):
     symbol: str
     status: str
     contract_type: str = msgspec.field(name="contractType")
-    delivery_date: int = msgspec.field(name="deliveryDate", default=0)
-    onboard_date: int = msgspec.field(name="onboardDate", default=0)
+    delivery_date: _Moment = msgspec.field(name="deliveryDate", default=0)
+    onboard_date: _Moment = msgspec.field(name="onboardDate", default=0)
     filters: list[_Filter] = msgspec.field(default_factory=list)
 
 

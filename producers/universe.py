@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import signal
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from producers import backoff, cycle
-from producers.binance import Body, ExchangeInfo, Failure, shown
+from producers.binance import (
+    MAX_RETRY_AFTER_S,
+    RATE_LIMITED,
+    Body,
+    ExchangeInfo,
+    Failure,
+    host,
+    shown,
+)
 from producers.exchange_info import Refusal, read
 from producers.universe_store import FencedError, Store
 from quantum_ops import client, knobs, lifeline, logs
@@ -19,6 +29,11 @@ from quantum_ops.settings import RedisSettings, RuntimeSettings, UniverseSetting
 
 LEASE_IN_REFRESHES = 1.5
 MIN_LEASE_S = 1.0
+FETCH_IN_LEASE = 0.8
+"""Share of the lease that a fetch may take: one that outlives it could never be committed."""
+PAUSE_S = 2.0
+"""Least seconds between two fetches, whatever happens to Redis in between (or one refresh)."""
+_BANNING = tuple(f"http_{status}" for status in RATE_LIMITED)
 
 
 class UniverseProducer:
@@ -36,13 +51,16 @@ class UniverseProducer:
         self._log: Any = logs.get()
         self._failures = 0
         self._leading = False
+        self._not_before_s = 0.0  # on the monotonic clock
 
     def run(self) -> None:
         """Work until asked to stop. Redis away: wait inside, with back-off."""
         attempt = 0
         while not self._clock.stopping():
             try:
-                self._rest(self.turn())
+                # Redis may break off a rest; what the exchange asked for holds all the same.
+                left_s = self._not_before_s - self._clock.monotonic_s()
+                self._rest(left_s if left_s > 0 else self.turn())
                 attempt = 0
             except FencedError as error:
                 self._leading = False
@@ -71,8 +89,17 @@ class UniverseProducer:
             self._leading = True
             booted = self._store.bootstrap()
             self._log.info("lease_taken", fence=self._store.fence, bootstrapped=booted)
+            banned_s = self._store.banned_until_s(host(self._exchange.url)) - time.time()
+            if 0 < banned_s <= MAX_RETRY_AFTER_S:
+                self._log.warning("exchange_wants_a_pause", seconds=round(banned_s))
+                return self._pause(banned_s)
         fetched = self._exchange.fetch()
-        now_s = time.time()
+        if self._clock.stopping():
+            return 0.0  # a fetch that our own stop cut off is no failure of the exchange
+        return self._settle(fetched, time.time())
+
+    def _settle(self, fetched: Body | Failure, now_s: float) -> float:
+        """Make true what follows from a fetch; gives the seconds until the next one."""
         published = self._store.read()
         failure = fetched if isinstance(fetched, Failure) else None
         if isinstance(fetched, Body):
@@ -81,15 +108,32 @@ class UniverseProducer:
                 write = cycle.after_body(published, snapshot, self._settings, now_s)
             except Refusal as error:
                 failure = Failure(error.code, str(error).partition(": ")[2])
-        if failure is not None:
-            write = cycle.after_refusal(published, str(failure), now_s)
+        # Before the commit, which may fail: the exchange has been asked either way.
+        self._failures = self._failures + 1 if failure else 0
+        refresh_s = self._settings.refresh_s
+        if failure is None:
+            pause_s = refresh_s
+            self._pause(min(refresh_s, PAUSE_S))
+        else:
+            pause_s = self._pause(backoff.wait_s(failure, self._failures, refresh_s))
+            ban = self._ban(failure, now_s + pause_s)
+            write = cycle.after_refusal(published, str(failure), now_s, ban)
         entry_id = self._store.commit(published, write)
         self._tell(write, entry_id)
         self._heartbeat.beat("ready", force=True, role="leader", last_id=entry_id)
-        self._failures = self._failures + 1 if failure else 0
-        if failure:
-            return backoff.wait_s(failure, self._failures, self._settings.refresh_s)
-        return self._settings.refresh_s
+        return pause_s
+
+    def _pause(self, seconds: float) -> float:
+        self._not_before_s = self._clock.monotonic_s() + seconds
+        return seconds
+
+    def _ban(self, failure: Failure, until_s: float) -> Mapping[str, str]:
+        if failure.kind not in _BANNING:
+            return {}
+        return {
+            "banned_until_epoch": str(int(until_s)),
+            "banned_host": host(self._exchange.url),
+        }
 
     def _rest(self, seconds: float) -> None:
         """Wait, and keep lease and heartbeat alive meanwhile."""
@@ -100,10 +144,14 @@ class UniverseProducer:
             if left <= 0:
                 return
             self._clock.wait(min(left, slice_s))
-            if self._leading and left > slice_s:
-                if not self._store.acquire():
-                    raise FencedError("another producer holds the lease")
-                self._heartbeat.beat("ready", role="leader")
+            if left <= slice_s:
+                return
+            if self._leading and not self._store.acquire():
+                raise FencedError("another producer holds the lease")
+            self._heartbeat.beat(
+                "ready" if self._leading else "waiting",
+                role="leader" if self._leading else "standby",
+            )
 
     def _tell(self, write: cycle.Write, entry_id: str) -> None:
         meta = write.meta
@@ -146,16 +194,25 @@ def _main() -> int:
     lifeline.die_with_parent()
     settings = knobs.load(UniverseSettings)
     _check_url(settings.url)
+    lease_s = max(MIN_LEASE_S, LEASE_IN_REFRESHES * settings.refresh_s)
+    timeout_s = min(settings.http_timeout_s, FETCH_IN_LEASE * lease_s)
+    settings = dataclasses.replace(settings, http_timeout_s=timeout_s)
     runtime = knobs.load(RuntimeSettings)
     redis = knobs.load(RedisSettings)
     logs.configure("universe", runtime.log_level)
     clock = Clock()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: clock.stop())
-    db = client.connect(redis, name="universe")
-    lease_s = max(MIN_LEASE_S, LEASE_IN_REFRESHES * settings.refresh_s)
     exchange = ExchangeInfo(settings)
-    logs.get().info("started", url=shown(exchange.url), mode=settings.mode)
+
+    def stop(*_: object) -> None:
+        clock.stop()
+        exchange.interrupt()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    db = client.connect(redis, name="universe")
+    logs.get().info(
+        "started", url=shown(exchange.url), mode=settings.mode, fetch_timeout_s=timeout_s
+    )
     store = Store(db, int(lease_s * 1000))
     UniverseProducer(settings, store, exchange, clock, Heartbeat(db, "universe")).run()
     exchange.close()
@@ -164,7 +221,7 @@ def _main() -> int:
 
 
 def _check_url(url: str) -> None:
-    if url and not url.startswith(("http://", "https://")):
+    if url and not host(url):
         raise ConfigurationError(
             f"UNIVERSE_URL={shown(url)!r}: is no http(s) address; "
             "write for example https://demo-fapi.binance.com/fapi/v1/exchangeInfo"

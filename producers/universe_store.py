@@ -14,6 +14,8 @@ import walrus
 from producers.churn_guard import Held
 from producers.cycle import Published, Write
 from quantum_ops import codec, streams
+from quantum_ops.errors import DecodeError
+from quantum_ops.events import UniverseChanged
 from quantum_ops.publisher import run_script
 from quantum_ops.scripts import Script
 from quantum_ops.universe import Active, content_sha256
@@ -95,6 +97,10 @@ _KEYS = [
 ]
 
 
+MAX_DIGITS = 15
+"""Longest epoch that is believed: more digits are damage, and Lua would round them."""
+
+
 class FencedError(Exception):
     """Another producer took over: this one must write nothing and stand by."""
 
@@ -144,13 +150,18 @@ class Store:
             pipe.get(streams.UNIVERSE_ACCEPT)
             meta, active, rows, held, accepted = pipe.execute(raise_on_error=False)
         fields = _texts(meta)
-        epoch = int(fields["epoch"]) if fields.get("epoch", "").isdecimal() else 0
+        epoch = fields.get("epoch", "")
+        epoch = epoch if epoch.isdecimal() and len(epoch) <= MAX_DIGITS else ""
         symbols, mode = _document(active)
+        # Keys may be lost or damaged while the stream is not: its last event says what stood there.
+        last = self._last() if not (epoch and symbols) else None
+        if last is not None and not symbols:
+            symbols, mode = last.symbols, last.mode
         attributes = _texts(rows)
         sha256 = fields.get("sha256", "")
         return Published(
-            epoch=epoch or self._last_epoch(),
-            guard=fields.get("epoch", "0"),
+            epoch=int(epoch) if epoch else last.epoch if last is not None else 0,
+            guard=_guard(meta),
             sha256=sha256,
             intact=content_sha256(symbols, attributes) == sha256,
             mode=mode,
@@ -162,12 +173,25 @@ class Store:
             accepted_sha256=_text(accepted),
         )
 
-    def _last_epoch(self) -> int:
-        """The epoch of the last change event: meta may be lost while the stream is not."""
+    def _last(self) -> UniverseChanged | None:
+        """The last change event; None if there is none that can be read."""
         for _, fields in self.db.xrevrange(streams.UNIVERSE_CHANGED.key, count=1):
-            text = _text(fields.get(b"epoch"))
-            return int(text) if text.isdecimal() else 0
-        return 0
+            flat = [part for pair in fields.items() for part in pair]
+            try:
+                event: UniverseChanged = codec.decoder(UniverseChanged)(flat)
+            except DecodeError:
+                return None
+            return event
+        return None
+
+    def banned_until_s(self, host: str) -> float:
+        """Until when (seconds since 1970) ``host`` wants to be left alone; 0 if it does not.
+
+        Kept in meta, so that a producer that is restarted during a ban does not prolong it.
+        """
+        fields = self.db.hmget(streams.UNIVERSE_META, "banned_until_epoch", "banned_host")
+        until, of = map(_text, fields)
+        return float(until) if of == host and until.isdecimal() else 0.0
 
     def commit(self, published: Published, write: Write) -> str:
         """Make ``write`` true in one step; gives the change event's entry id or ''.
@@ -187,7 +211,9 @@ class Store:
             plan["event"] = [part.decode() for part in codec.encode(write.event)]
         if write.finding is not None:
             plan["finding"] = [part.decode() for part in codec.encode(write.finding)]
-        args = [self.lease, self.lease_ms, published.guard, json.dumps(plan, ensure_ascii=False)]
+        # To the byte as it was read: a damaged epoch must not make every commit look moved.
+        guard = published.guard.encode("utf-8", "surrogateescape")
+        args = [self.lease, self.lease_ms, guard, json.dumps(plan, ensure_ascii=False)]
         reply = run_script(self.db, _COMMIT, _KEYS, args).decode()
         if reply in ("FENCED", "MOVED"):
             raise FencedError(reply)
@@ -207,6 +233,11 @@ class Store:
         if wrong:
             self.db.delete(*wrong)
         return wrong
+
+
+def _guard(meta: Any) -> str:
+    raw = meta.get(b"epoch", b"0") if isinstance(meta, dict) else b"0"
+    return bytes(raw).decode("utf-8", "surrogateescape")
 
 
 def _held(raw: Any) -> Held | None:

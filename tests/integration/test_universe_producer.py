@@ -10,16 +10,11 @@ import time
 
 import pytest
 
-from producers.binance import ExchangeInfo
-from producers.universe import UniverseProducer
-from producers.universe_store import FencedError, Store
-from quantum_ops import codec, streams
-from quantum_ops.clock import Clock
-from quantum_ops.events import AuditFinding, UniverseChanged
-from quantum_ops.heartbeat import Heartbeat
-from quantum_ops.settings import UniverseSettings
+from producers.universe_store import FencedError
+from quantum_ops import streams
 from quantum_ops.universe import content_sha256, load_universe, symbols_sha256
 from tests.exchange import Exchange, answer, body, drip, recorded, row
+from tests.universe_rig import Rig
 
 COUNTS = {
     "mainnet_2021-07-21": 116,
@@ -38,43 +33,6 @@ def exchange():
     served = Exchange(answer(body(*SIX)))
     yield served
     served.close()
-
-
-class Rig:
-    """One producer, turned by hand."""
-
-    def __init__(self, server, exchange: Exchange, **settings) -> None:
-        self.db = server.connect()
-        given = {"url": exchange.url, "refresh_s": 5.0, "http_timeout_s": 2.0, **settings}
-        self.settings = UniverseSettings(**given)
-        self.http = ExchangeInfo(self.settings)
-        self.store = Store(self.db, 60_000)
-        heartbeat = Heartbeat(self.db, "universe")
-        self.producer = UniverseProducer(self.settings, self.store, self.http, Clock(), heartbeat)
-
-    def turn(self) -> float:
-        return self.producer.turn()
-
-    def meta(self) -> dict[str, str]:
-        return {k.decode(): v.decode() for k, v in self.db.hgetall(streams.UNIVERSE_META).items()}
-
-    def active(self) -> dict:
-        return json.loads(self.db.get(streams.UNIVERSE_ACTIVE))
-
-    def rows(self) -> dict[str, dict]:
-        found = self.db.hgetall(streams.UNIVERSE_SYMBOLS)
-        return {k.decode(): json.loads(v) for k, v in found.items()}
-
-    def changes(self) -> list[UniverseChanged]:
-        return self._events(streams.UNIVERSE_CHANGED)
-
-    def findings(self) -> list[AuditFinding]:
-        return self._events(streams.AUDIT_FINDING)
-
-    def _events(self, stream):
-        decode = codec.decoder(stream.event)
-        found = self.db.xrange(stream.key)
-        return [decode([part for pair in row.items() for part in pair]) for _, row in found]
 
 
 @pytest.fixture
