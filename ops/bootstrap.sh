@@ -31,12 +31,13 @@ bootstrap() {
     PYTHON_BIN=$venv/bin/python
     bootstrap_ready && return 0
     find_python
-    exec 9>"$QUANTUM_HOME/bootstrap.lock" ||
-        die "cannot write $QUANTUM_HOME/bootstrap.lock" "free some space, or give QUANTUM_HOME=DIR"
+    # Tried with true first: a failing exec or : ends the shell before it can name the cure.
+    true >>"$QUANTUM_HOME/bootstrap.lock" ||
+        die "cannot write $QUANTUM_HOME/bootstrap.lock" "check mode and free space, or give QUANTUM_HOME=DIR"
+    exec 9>>"$QUANTUM_HOME/bootstrap.lock"
     # flock belongs to the open file, which pip and uv inherit: it ends when the last of them does,
     # also after kill -9 of this shell. A folder or pid file as lock would survive its owner.
-    # shellcheck disable=SC2016
-    "$python" -c '
+    "$python" -I -S -c '
 import fcntl, sys
 try:
     fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -44,7 +45,8 @@ except BlockingIOError:
     print("waiting for another ./run or ./test that is setting up", file=sys.stderr)
     fcntl.flock(9, fcntl.LOCK_EX)
 ' || die "cannot lock $QUANTUM_HOME/bootstrap.lock" "QUANTUM_HOME must lie on a file system that can lock files"
-    bootstrap_ready || bootstrap_make
+    # In a subshell: what it exports to uv and pip is none of the system's business.
+    bootstrap_ready || (bootstrap_make) || exit 1
     exec 9>&- # a daemon started later must not hold it for ever
 }
 
@@ -65,12 +67,12 @@ bootstrap_home() {
 bootstrap_ready() {
     [ -x "$venv/bin/python" ] && [ -f "$venv/quantum.stamp" ] || return 1
     made_for='' asked='' base=''
-    { read -r made_for; read -r asked; read -r base; } <"$venv/quantum.stamp" || return 1
+    { IFS= read -r made_for && IFS= read -r asked && IFS= read -r base; } <"$venv/quantum.stamp" || return 1
     [ "$made_for" = "$venv" ] || return 1
     [ -z "${PYTHON-}" ] || [ "$asked" = "$PYTHON" ] || return 1
     # A link to plain python3 changes its version with the system; python3.N never does.
     case $base in
-    */python3.[0-9]*) ;;
+    *python3.[0-9]*) ;;
     *) "$venv/bin/python" -I -S -c \
         'import os, sys; sys.exit(not os.path.isdir(sys.argv[1] + "/lib/python%d.%d" % sys.version_info[:2]))' \
         "$venv" || return 1 ;;
@@ -114,8 +116,8 @@ find_python() {
 bootstrap_make() {
     began=$(date +%s)
     pip_options
-    if [ -f "$venv/quantum.stamp" ] && read -r made_for <"$venv/quantum.stamp" &&
-        [ "$made_for" = "$venv" ] && [ -x "$PYTHON_BIN" ] && [ -z "${PYTHON-}" ] && bootstrap_runs; then
+    if [ -f "$venv/quantum.stamp" ] && IFS= read -r made_for <"$venv/quantum.stamp" &&
+        [ "$made_for" = "$venv" ] && [ -x "$PYTHON_BIN" ] && [ "${PYTHON:-$asked}" = "$asked" ] && bootstrap_runs; then
         # Sound, but of another lock. Added to in place: programs may be running from it.
         rm -f -- "$venv/quantum.stamp"
     else
@@ -162,15 +164,17 @@ clear_venv() {
         [ -f "$venv/quantum.made" ] || rmdir -- "$venv" 2>/dev/null ||
             die "$venv exists and was not made by ./run" "move it away, or give another QUANTUM_HOME=DIR"
         # The mark goes last: an interrupted removal must still be known as ours.
-        find "$venv" -mindepth 1 -maxdepth 1 ! -name quantum.made -exec rm -rf -- {} + || true
+        find "$venv" -mindepth 1 -maxdepth 1 ! -name quantum.made -exec rm -rf -- {} + ||
+            die "cannot empty $venv" "check who owns it"
     fi
-    if ! { mkdir -p -- "$venv" && : >"$venv/quantum.made"; }; then
+    if ! { mkdir -p -- "$venv" && true >"$venv/quantum.made"; }; then
         die "cannot make $venv" "check space and mode of $QUANTUM_HOME"
     fi
 }
 
 pip_options() {
     mkdir -p -- "$QUANTUM_HOME/cache"
+    unset VIRTUAL_ENV CONDA_PREFIX UV_PYTHON UV_TARGET UV_PREFIX UV_SYSTEM_PYTHON
     export UV_CACHE_DIR="$QUANTUM_HOME/cache/uv" PIP_CACHE_DIR="$QUANTUM_HOME/cache/pip"
     export UV_NO_PROGRESS=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
     unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIREMENT PIP_CONSTRAINT PIP_NO_BINARY UV_NO_BINARY UV_CONSTRAINT
@@ -199,8 +203,8 @@ pip_like() {
 has_uv() { command -v uv >/dev/null 2>&1; }
 install_by_uv() {
     [ -x "$PYTHON_BIN" ] || uv venv --quiet --no-project --allow-existing --python "$python" "$venv" >&2 || return 1
-    set -- uv pip
-    UV_PROJECT_ENVIRONMENT='' VIRTUAL_ENV="$venv" pip_like "$@"
+    export VIRTUAL_ENV="$venv"
+    pip_like uv pip
 }
 
 has_venv() {
@@ -219,25 +223,30 @@ install_by_pip() {
     bare_venv && pip_like "$python" -m pip --quiet --python "$PYTHON_BIN"
 }
 
-has_apt() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && [ -z "$offline" ]; }
-install_by_apt() {
+# Where apt-get cannot help (no network, a Python that is not the system's), the next way may.
+has_apt() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && [ -z "$offline" ] || return 1
     say "installing python$version-venv with apt-get"
-    apt-get update -qq >&2 &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            "python$version-venv" >&2 || return 1
-    install_by_venv
+    {
+        # Lists that cannot be refreshed now may still be good enough.
+        apt-get update -qq || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "python$version-venv"
+    } >&2 && has_venv
 }
+install_by_apt() { install_by_venv; }
 
 # Without root: pip as a wheel out of Debian's package runs from where it is unpacked.
-has_wheel() { command -v apt-get >/dev/null 2>&1 && command -v dpkg >/dev/null 2>&1 && [ -z "$offline" ]; }
-install_by_wheel() {
+has_wheel() {
+    [ -z "$offline" ] && command -v apt-get >/dev/null 2>&1 && command -v dpkg >/dev/null 2>&1 || return 1
+    say "fetching Debian's pip with apt-get download; nothing is installed"
     unpacked=$QUANTUM_HOME/cache/pip-whl
     rm -rf -- "$unpacked" && mkdir -p -- "$unpacked" || return 1
-    (cd -- "$unpacked" && apt-get download -qq python3-pip-whl >&2 && dpkg -x ./*.deb .) || return 1
+    (cd -- "$unpacked" && apt-get download -qq python3-pip-whl && dpkg -x ./*.deb .) >&2 || return 1
     set -- "$unpacked"/usr/share/python-wheels/pip-*.whl
-    [ -f "$1" ] || return 1
-    bare_venv && pip_like "$PYTHON_BIN" "$1/pip" --quiet
+    pip_wheel=$1
+    [ -f "$pip_wheel" ]
 }
+install_by_wheel() { bare_venv && pip_like "$PYTHON_BIN" "$pip_wheel/pip" --quiet; }
 
 bare_venv() {
     [ -x "$PYTHON_BIN" ] || "$python" -m venv --without-pip "$venv" >&2

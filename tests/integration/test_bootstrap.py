@@ -6,6 +6,7 @@ import ensurepip
 import hashlib
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.reference import ROOT
+from tests.waiting import wait_until
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_PYTHON = os.path.realpath(sys.executable)
@@ -90,6 +92,12 @@ class Checkout:
         )
         return str(self.bin / "python-of-the-box")
 
+    def install_uv(self) -> None:
+        found = shutil.which("uv", path=f"{Path(sys.executable).parent}:{SYSTEM_PATH}")
+        assert found, "uv is a development requirement; run ./test"
+        (self.bin / "uv").unlink(missing_ok=True)
+        (self.bin / "uv").symlink_to(found)
+
     @property
     def venv(self) -> Path:
         return self.root / "var" / "venv"
@@ -98,6 +106,13 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path):
     return Checkout(tmp_path)
+
+
+@pytest.fixture
+def quick(checkout):
+    """A checkout where uv is installed: ten times as fast where the way does not matter."""
+    checkout.install_uv()
+    return checkout
 
 
 def works(checkout, done, way="") -> None:
@@ -119,9 +134,7 @@ def test_venv_and_then_nothing_more_to_do(checkout):
 
 
 def test_uv_where_it_is_installed(checkout):
-    found = shutil.which("uv", path=f"{Path(sys.executable).parent}:{SYSTEM_PATH}")
-    assert found, "uv is a development requirement; run ./test"
-    (checkout.bin / "uv").symlink_to(found)
+    checkout.install_uv()
     works(checkout, checkout.run("status", "a b"), "uv")
 
 
@@ -207,52 +220,52 @@ def test_old_python_is_named_with_the_package_to_install(checkout):
     assert "python3.11-venv" in done.stderr
 
 
-def test_wheel_with_another_hash_is_refused(checkout):
-    checkout.lock("0" * 64)
-    done = checkout.run("status")
+def test_wheel_with_another_hash_is_refused(quick):
+    quick.lock("0" * 64)
+    done = quick.run("status")
     assert done.returncode == 1
-    assert not (checkout.venv / "quantum.stamp").exists()
+    assert not (quick.venv / "quantum.stamp").exists()
     # And once the lock is right, the same command goes on
-    checkout.lock(checkout.wheel())
-    works(checkout, checkout.run("status", "a b"))
+    quick.lock(quick.wheel())
+    works(quick, quick.run("status", "a b"))
 
 
-def test_half_made_environment_is_made_anew(checkout):
-    works(checkout, checkout.run("status", "a b"))
-    (checkout.venv / "quantum.stamp").unlink()
-    for found in checkout.venv.rglob("tinypkg.py"):
+def test_half_made_environment_is_made_anew(quick):
+    works(quick, quick.run("status", "a b"))
+    (quick.venv / "quantum.stamp").unlink()
+    for found in quick.venv.rglob("tinypkg.py"):
         found.unlink()
-    works(checkout, checkout.run("status", "a b"), "venv")
+    works(quick, quick.run("status", "a b"), "uv")
 
 
-def test_new_lock_is_installed(checkout):
-    works(checkout, checkout.run("status", "a b"))
-    checkout.lock(checkout.wheel(), note="changed")
-    works(checkout, checkout.run("status", "a b"), "venv")
+def test_new_lock_is_installed(quick):
+    works(quick, quick.run("status", "a b"))
+    quick.lock(quick.wheel(), note="changed")
+    works(quick, quick.run("status", "a b"), "uv")
 
 
-def test_moved_checkout_is_made_anew(checkout, tmp_path):
-    works(checkout, checkout.run("status", "a b"))
+def test_moved_checkout_is_made_anew(quick, tmp_path):
+    works(quick, quick.run("status", "a b"))
     moved = tmp_path / "moved here"
-    checkout.root.rename(moved)
-    checkout.root = moved
-    works(checkout, checkout.run("status", "a b"), "venv")
+    quick.root.rename(moved)
+    quick.root = moved
+    works(quick, quick.run("status", "a b"), "uv")
 
 
-def test_folder_that_is_not_ours_is_left_alone(checkout):
-    checkout.venv.mkdir(parents=True)
-    (checkout.venv / "precious").write_text("data")
-    done = checkout.run("status")
+def test_folder_that_is_not_ours_is_left_alone(quick):
+    quick.venv.mkdir(parents=True)
+    (quick.venv / "precious").write_text("data")
+    done = quick.run("status")
     assert done.returncode == 1
     assert "was not made by ./run" in done.stderr
-    assert (checkout.venv / "precious").read_text() == "data"
+    assert (quick.venv / "precious").read_text() == "data"
 
 
-def test_home_may_be_unset_and_quantum_home_elsewhere(checkout, tmp_path):
+def test_home_may_be_unset_and_quantum_home_elsewhere(quick, tmp_path):
     elsewhere = tmp_path / "elsewhere"
-    done = checkout.run("x", HOME=None, QUANTUM_HOME=str(elsewhere))
+    done = quick.run("x", HOME=None, QUANTUM_HOME=str(elsewhere))
     assert done.stdout == f"1.0|{elsewhere}/venv|x\n"
-    assert not (checkout.root / "var").exists()
+    assert not (quick.root / "var").exists()
 
 
 def test_offline_from_a_folder_of_wheels(checkout):
@@ -263,13 +276,130 @@ def test_offline_from_a_folder_of_wheels(checkout):
     works(checkout, done)
 
 
-def test_two_at_once_share_one_environment(checkout):
-    command = ["/bin/sh", str(checkout.root / "run"), "status", "a b"]
+def test_two_at_once_share_one_environment(quick):
+    command = ["/bin/sh", str(quick.root / "run"), "status", "a b"]
     started = [
-        subprocess.Popen(command, env=checkout.environment, stdout=subprocess.PIPE, text=True,
+        subprocess.Popen(command, env=quick.environment, stdout=subprocess.PIPE, text=True,
                          stderr=subprocess.PIPE)
         for _ in range(2)
     ]  # fmt: skip
     outputs = [process.communicate(timeout=100) for process in started]
-    assert [out for out, _ in outputs] == [f"1.0|{checkout.venv}|status|a b\n"] * 2
+    assert [out for out, _ in outputs] == [f"1.0|{quick.venv}|status|a b\n"] * 2
     assert sum("; once" in err for _, err in outputs) == 1
+
+
+def test_through_a_link_from_elsewhere(quick, tmp_path):
+    # given a relative link to a link to run, as in ~/bin
+    (tmp_path / "bin of mine").mkdir()
+    link = tmp_path / "bin of mine" / "quantum"
+    (quick.home / "run").symlink_to(quick.root / "run")
+    link.symlink_to(Path("..") / quick.home.name / "run")
+    done = subprocess.run(
+        ["/bin/sh", str(link), "status", "a b"],
+        env=quick.environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    works(quick, done)
+
+
+def test_kill_9_half_way_is_made_good_by_the_next_run(checkout):
+    # given an installer that is killed with its shell, after python has been put in place
+    hang = checkout.bin / "uv"
+    reached = checkout.home / "reached"
+    script(
+        hang,
+        f'[ "$1" = venv ] && exec {BASE_PYTHON} -I -m venv --without-pip "{checkout.venv}"\n'
+        f': >"{reached}"; exec sleep 300',
+    )
+    command = ["/bin/sh", str(checkout.root / "run"), "status", "a b"]
+    first = subprocess.Popen(
+        command, env=checkout.environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    wait_until(reached.exists, what="the installer runs")
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert (checkout.venv / "bin" / "python").exists()
+    assert not (checkout.venv / "quantum.stamp").exists()
+    # when the next run comes, then it does not take the half for the whole
+    checkout.install_uv()
+    works(checkout, checkout.run("status", "a b"), "uv")
+
+
+def test_the_lock_outlives_the_shell_while_its_installer_still_writes(checkout):
+    # given a shell killed alone, whose installer goes on
+    reached, finish = checkout.home / "reached", checkout.home / "finish"
+    checkout.install_uv()
+    real_uv = (checkout.bin / "uv").readlink()
+    (checkout.bin / "uv").unlink()
+    script(
+        checkout.bin / "uv",
+        f'[ "$1" = venv ] || {{ : >"{reached}"; until [ -e "{finish}" ]; do sleep 0.05; done; }}\n'
+        f'exec "{real_uv}" "$@"',
+    )
+    command = ["/bin/sh", str(checkout.root / "run"), "status", "a b"]
+    first = subprocess.Popen(command, env=checkout.environment, stderr=subprocess.DEVNULL)
+    wait_until(reached.exists, what="the installer runs")
+    first.kill()
+    first.wait()
+    # when a second run comes, then it says that it waits, and uses what the first one made
+    second = subprocess.Popen(
+        command, env=checkout.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert second.stderr is not None
+    assert second.stderr.readline().startswith("waiting for another")
+    assert not (checkout.venv / "quantum.stamp").exists()
+    finish.touch()
+    out, err = second.communicate(timeout=100)
+    assert (out, err) == (f"1.0|{checkout.venv}|status|a b\n", "")
+
+
+def test_what_is_started_neither_holds_the_lock_nor_sees_the_installers_settings(quick):
+    # given the first run, which sets up
+    (quick.root / "ops" / "__main__.py").write_text(
+        "import os, sys\n"
+        "held = [os.readlink(f'/proc/self/fd/{n}') for n in range(3, 20)"
+        " if os.path.islink(f'/proc/self/fd/{n}')]\n"
+        "print(any('bootstrap.lock' in name for name in held),"
+        " sorted(n for n in os.environ if n.startswith(('PIP_CACHE', 'UV_CACHE', 'PIP_USER'))))\n"
+    )
+    done = quick.run("status")
+    assert (done.returncode, done.stdout) == (0, "False []\n"), done.stderr
+
+
+def test_apt_that_cannot_help_lets_the_next_way_try(checkout):
+    # given root, no ensurepip, no pip, and an apt-get without a network
+    python = checkout.fake_python(refuses="ensurepip*) exit 1;; *'-m pip'")
+    script(checkout.bin / "id", "echo 0")
+    script(checkout.bin / "apt-get", f'echo "$*" >> "{checkout.calls}"; exit 100')
+    done = checkout.run("status", PYTHON=python)
+    # then the wheel way was tried too, and the command to type is told
+    asked = checkout.calls.read_text()
+    assert "install" in asked
+    assert done.returncode == 1
+    assert "type: apt-get update && apt-get install -y python3" in done.stderr
+    if shutil.which("dpkg"):
+        assert "download" in asked
+
+
+def test_home_that_cannot_be_written_and_user_settings_of_pip_do_not_matter(checkout):
+    # given a HOME that is a file, and settings that send packages elsewhere
+    (checkout.root.parent / "no home").touch()
+    done = checkout.run(
+        "status", "a b", HOME=str(checkout.root.parent / "no home"), PIP_USER="1",
+        PIP_TARGET=str(checkout.home / "elsewhere"), PYTHONPATH=str(checkout.home),
+    )  # fmt: skip
+    works(checkout, done, "venv")
+    assert not (checkout.home / "elsewhere").exists()
+
+
+def test_uv_with_home_unset(checkout):
+    checkout.install_uv()
+    works(checkout, checkout.run("status", "a b", HOME=None, VIRTUAL_ENV="/nowhere"), "uv")
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_cure(quick):
+    (quick.home / "file").touch()
+    done = quick.run("status", QUANTUM_HOME=str(quick.home / "file" / "var"))
+    assert done.returncode == 1
+    assert f"QUANTUM_HOME={quick.home}/file/var" in done.stderr
+    assert "QUANTUM_HOME=DIR" in done.stderr
