@@ -33,81 +33,116 @@ done
 
 # Which server.
 home=${QUANTUM_HOME:-$root/var}
+case $home in /*) ;; *) home=$PWD/$home ;; esac
 if [ -z "${REDIS_URL-}" ] && [ -z "${REDIS_HOST-}" ] && [ -r "$home/run/current.env" ]; then
     REDIS_URL=$(sed -n 's/^REDIS_URL=//p' "$home/run/current.env")
 fi
-where=()
-unescape() { printf '%b' "${1//%/\\x}"; }
+where=() user=${REDIS_USERNAME-} password=${REDIS_PASSWORD-} spoken=true
+unescape() {
+    local text=${1//\\/\\\\}
+    printf '%b' "${text//%/\\x}"
+}
 if [ -n "${REDIS_URL-}" ]; then
-    rest=${REDIS_URL#*://}
-    query=${rest#*\?}
-    [ "$query" = "$rest" ] && query=
+    rest=${REDIS_URL#*://} query='' db='' login='' user='' password=''
+    case $rest in *\?*) query=${rest#*\?} ;; esac
     rest=${rest%%\?*}
+    case $rest in *@*) login=${rest%@*} ;; esac
+    rest=${rest##*@}
+    user=$(unescape "${login%%:*}")
+    case $login in *:*) password=$(unescape "${login#*:}") ;; esac
     case $REDIS_URL in
-    unix://*) where=(-s "$(unescape "${rest#*@}")") ;;
+    unix://*) where=(-s "$(unescape "$rest")") ;;
     redis://* | rediss://*)
+        case $rest in */*) db=${rest#*/} ;; esac
+        rest=${rest%%/*} port=6379
         case $rest in
-        *@*)
-            login=${rest%@*}
-            [ -n "${login%%:*}" ] && where+=(--user "$(unescape "${login%%:*}")")
-            # In the environment, not as an argument: ps shows arguments to everybody.
-            REDISCLI_AUTH=$(unescape "${login#*:}")
-            export REDISCLI_AUTH
-            rest=${rest##*@}
-            ;;
+        \[*\]:*) port=${rest##*:} host=${rest%:*} ;;
+        \[*) host=$rest ;;
+        *:*) port=${rest##*:} host=${rest%:*} ;;
+        *) host=$rest ;;
         esac
-        db=${rest#*/}
-        [ "$db" = "$rest" ] && db=
-        rest=${rest%%/*}
-        port=${rest##*:}
-        [ "$port" = "$rest" ] && port=6379
-        where+=(-h "${rest%:*}" -p "$port")
-        [ -n "$db" ] && where+=(-n "$db")
+        host=${host#\[}
+        where=(-h "${host%\]}" -p "$port")
         case $REDIS_URL in rediss://*) where+=(--tls) ;; esac
         ;;
-    *) fail "REDIS_URL: this script reads redis://, rediss:// and unix:// only" ;;
+    # Only our own client finds the master through Sentinel.
+    *) spoken=false ;;
     esac
-    case "&$query" in *"&db="*)
-        db=${query##*db=}
-        where+=(-n "${db%%&*}")
-        ;;
-    esac
+    while [ -n "$query" ]; do
+        value=$(unescape "${query%%&*}")
+        case $value in
+        db=*) db=${value#*=} ;;
+        username=*) user=${value#*=} ;;
+        password=*) password=${value#*=} ;;
+        esac
+        case $query in *\&*) query=${query#*&} ;; *) query='' ;; esac
+    done
+    [ -n "$db" ] && where+=(-n "$db")
 else
     where=(-h "${REDIS_HOST:-127.0.0.1}" -p "${REDIS_PORT:-6379}" -n "${REDIS_DB:-0}")
-    if [ -n "${REDIS_PASSWORD-}" ]; then
-        export REDISCLI_AUTH=$REDIS_PASSWORD
-    fi
 fi
+[ -n "$user" ] && where+=(--user "$user")
+# In the environment, not as an argument: ps shows arguments to everybody.
+if [ -n "$password" ]; then export REDISCLI_AUTH=$password; fi
 
-# Which client.
-if cli=$(command -v redis-cli || command -v valkey-cli); then
-    ask() { "$cli" "${where[@]}" --no-auth-warning -e --raw "$@"; }
+# Which client. A redis-cli before 7 has no -e; a server that hangs must not hang this script (our
+# own client sees to that itself).
+patience=${REDIS_TIMEOUT_SEC:-5}
+limited() { "$@"; }
+if command -v timeout >/dev/null 2>&1; then limited() { timeout "$patience" "$@"; }; fi
+if $spoken && cli=$(command -v redis-cli || command -v valkey-cli) && "$cli" -e --version >/dev/null 2>&1; then
+    ask() { limited "$cli" "${where[@]}" --no-auth-warning -e --raw "$@"; }
 elif [ -x "$home/venv/bin/python" ]; then
     ask() {
-        (cd "$root" && QUANTUM_HOME=$home QUANTUM_REDIS_CLI=builtin "$home/venv/bin/python" -m ops redis-cli -e --raw "$@")
+        (cd "$root" && export QUANTUM_HOME="$home" QUANTUM_REDIS_CLI=builtin &&
+            "$home/venv/bin/python" -m ops redis-cli -e --raw "$@")
     }
+elif $spoken; then
+    fail "there is neither redis-cli of version 7 (apt-get install redis-tools) nor a set-up checkout (./run --help sets one up)"
 else
-    fail "there is neither redis-cli (apt-get install redis-tools) nor a set-up checkout (./run --help sets one up)"
+    fail "REDIS_URL: without a set-up checkout only redis://, rediss:// and unix:// can be read (./run --help sets one up)"
 fi
 
+# Text from Redis is anybody's: nothing of it may steer the terminal or break the JSON, so what is
+# not printable ASCII becomes a question mark.
+safe() { printf '%s' "$1" | LC_ALL=C tr -c '[:print:]' '?' | cut -c1-300; }
+# At most 11 digits: more would wrap round in the shell's arithmetic and pass for a good age.
+whole() { case $1 in '' | *[!0-9]* | ????????????*) return 1 ;; esac; }
+
 prefix=quantum:cfg:universe
-# -e: an error reply (WRONGTYPE, NOAUTH, LOADING) is an exit code, never taken for "missing".
-# The letter at the end keeps $(...) from cutting trailing empty lines, each of which is a field.
-meta=$(ask HMGET $prefix:meta stale checked_epoch asof_epoch last_ok_epoch refresh_sec count \
-    epoch sha256 symbols_sha256 quarantined mode error 2>&1 && printf x) || fail "Redis: ${meta:-no answer}"
-active=$(ask GET $prefix:active 2>&1) || fail "Redis: ${active:-no answer}"
+# Sets $got. -e: an error reply (WRONGTYPE, NOAUTH, LOADING) is an exit code, never taken for
+# "missing". The letter at the end keeps $(...) from cutting empty lines, each of which is a field.
+get() {
+    local status=0
+    got=$(ask "$@" 2>&1 && printf x) || status=$?
+    # redis-cli goes on without a login that was refused.
+    case $got in "AUTH failed"* | "SELECT "*" failed"*) status=1 got=${got%%$'\n'*} ;; esac
+    [ $status -eq 124 ] && got="no answer within $patience s (REDIS_TIMEOUT_SEC)"
+    [ $status -eq 0 ] || fail "Redis: $(safe "${got:-no answer}")"
+    got=${got%x}
+}
+# Two reads are no transaction: a commit between them would look like a contradiction. Both tell the
+# moment of the commit, so a pair that disagrees is read again.
+for _ in 1 2 3; do
+    get GET $prefix:active
+    active=${got%$'\n'}
+    get HMGET $prefix:meta stale checked_epoch asof_epoch last_ok_epoch refresh_sec count \
+        epoch sha256 symbols_sha256 quarantined mode error
+    meta=$got
+    case $active in *"\"asof_epoch\": $(sed -n 3p <<<"$meta"),"*) break ;; esac
+    [ -n "$active" ] || break
+done
+exists=1
+if [ -z "$active" ]; then
+    get EXISTS $prefix:active
+    exists=${got%%[!0-9]*}
+fi
 
 fields=()
-while IFS= read -r line; do fields+=("$line"); done <<<"${meta%x}"
+while IFS= read -r line; do fields+=("$line"); done < <(printf '%s' "$meta")
 stale=${fields[0]-} checked=${fields[1]-} asof=${fields[2]-} last_ok=${fields[3]-}
 refresh=${fields[4]-} count=${fields[5]-} epoch=${fields[6]-} sha=${fields[7]-}
-symbols_sha=${fields[8]-} quarantined=${fields[9]-} mode=${fields[10]-}
-# Last, because it is free text: a line feed in it can push nothing else aside.
-error=${fields[11]-}
-
-# Text from Redis is anybody's: nothing of it may steer the terminal or break the JSON.
-safe() { printf '%s' "$1" | LC_ALL=C tr -c '[:print:]\200-\377' '?' | cut -c1-300; }
-whole() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
+symbols_sha=${fields[8]-} quarantined=${fields[9]-} mode=${fields[10]-} error=${fields[11]-}
 
 if command -v jq >/dev/null 2>&1; then
     symbols=$(jq -r '.symbols[]' <<<"$active" 2>/dev/null)
@@ -124,19 +159,27 @@ found=0
 [ -n "$symbols" ] && found=$(wc -l <<<"$symbols" | tr -d ' ')
 
 now=$(date +%s)
-whole "${refresh%%.*}" || refresh=60
-limit=$(awk -v r="$refresh" 'BEGIN { printf "%d", r * 3 + 0.5 }')
+refresh=${refresh:-60}
+limit=
+[[ $refresh =~ ^[0-9]{1,6}(\.[0-9]{1,6})?$ ]] && limit=$(awk -v r="$refresh" 'BEGIN { printf "%d", r * 3 + 0.5 }')
 seen=${checked:-$asof}
 age=
-whole "$seen" && age=$((now - seen))
+# 10#: a leading zero would mean octal.
+whole "$seen" && age=$((now - 10#$seen))
 
 status=fresh reason=
-if [ -z "$active" ]; then
+if [ "$exists" = 0 ]; then
     status=missing reason="no universe was ever published"
+elif [ -z "${meta//$'\n'/}" ]; then
+    status=stale reason="meta is missing"
 elif [ "$stale" != 0 ]; then
     status=stale reason="flagged: ${error:-no reason given}"
+elif [ ${#fields[@]} -ne 12 ]; then
+    status=stale reason="unreadable: a field of meta holds a line feed"
 elif [ -z "$age" ]; then
-    status=stale reason="meta tells no time"
+    status=stale reason="unreadable: the time of the last check is ${seen:-not told}"
+elif [ -z "$limit" ]; then
+    status=stale reason="unreadable: refresh_sec of meta is $refresh"
 elif [ "$age" -gt "$limit" ]; then
     status=stale reason="checked $age s ago, more than 3 x $refresh s: the producer is dead or cut off"
 elif [ "$age" -lt "-$(((limit + 2) / 3))" ]; then
@@ -163,7 +206,7 @@ if $json; then
         v=${v//\\/\\\\}
         printf '"%s"' "${v//\"/\\\"}"
     }
-    number() { if whole "$1"; then printf '%s' "$1"; else printf null; fi; }
+    number() { if whole "$1"; then printf '%s' "$((10#$1))"; else printf null; fi; }
     printf '{"status":"%s","reason":%s,"mode":%s,"count":%s,"epoch":%s,"asof_epoch":%s,' "$status" \
         "$(text "$reason")" "$(text "$mode")" "$found" "$(number "$epoch")" "$(number "$asof")"
     printf '"checked_epoch":%s,"last_ok_epoch":%s,"age_s":%s,"quarantined":%s,"sha256":%s}\n' \

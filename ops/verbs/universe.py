@@ -17,13 +17,17 @@ EXIT = {"fresh": 0, "stale": 3, "missing": 4}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ops.__main__."""
+    parser.add_argument("--json", action="store_true", help="show as one JSON object")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="what gates may rely on now (the default)")
-    show.add_argument("--json", action="store_true", help="as one JSON object")
+    # No default here: it would undo a --json that stands before the action.
+    show.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="as one JSON object"
+    )
     actions.add_parser("held", help="removals that wait to be believed")
     accept = actions.add_parser("accept", help="believe the held removals at the next fetch")
     accept.add_argument("sha256", nargs="?", default="", help="only if this set is still the one")
-    parser.set_defaults(action="show", json=False)
+    parser.set_defaults(action="show")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,14 +73,38 @@ def read_held(db: walrus.Database) -> tuple[str, list[str], int] | None:
     """The held set: its hash, the symbols that would go, how often it was seen. None if none."""
     from quantum_ops import streams
 
-    raw = db.get(streams.UNIVERSE_HELD)
-    if raw is None:
-        return None
+    return parse_held(db.get(streams.UNIVERSE_HELD))
+
+
+def parse_held(raw: bytes | None) -> tuple[str, list[str], int] | None:
+    """What the bytes of the held key say; None for nothing and for what no producer wrote.
+
+    The producer, too, takes an unreadable value for nothing held.
+    """
     try:
-        digest, removed, seen = json.loads(raw)
-        return str(digest), [str(symbol) for symbol in removed], int(seen)
-    except (ValueError, TypeError):
+        digest, removed, seen = json.loads(raw or b"null")
+        if not isinstance(removed, list):
+            return None
+        held = str(digest), [str(symbol) for symbol in removed], int(seen)
+        # JSON can spell half a character, which nothing could send back to Redis.
+        "".join([held[0], *held[1]]).encode()
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
+    return held
+
+
+def operator() -> str:
+    """Who is at the keyboard, for the audit history: ``user@host``."""
+    import getpass
+    import os
+    import socket
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container's user need not stand in its passwd; an approval still needs a name.
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def _held(db: walrus.Database) -> int:
@@ -85,18 +113,20 @@ def _held(db: walrus.Database) -> int:
         print("nothing is held", file=sys.stderr)
         return 0
     digest, removed, seen = held
+    import time
+
+    from quantum_ops.universe import load_universe
+
     print(f"{len(removed)} symbols would go; the same set was seen {seen} times in a row")
-    print(f"set {digest}")
+    print(f"why {safe(load_universe(db, now_s=time.time()).reason)}")
+    print(f"set {safe(digest)}")
     for symbol in removed:
         print(f"  {safe(symbol)}")
-    print(f"to believe it now: ./run universe accept {digest}", file=sys.stderr)
+    print(f"to believe it now: ./run universe accept {safe(digest)}", file=sys.stderr)
     return 0
 
 
 def _accept(db: walrus.Database, wanted: str) -> int:
-    import getpass
-    import socket
-
     from quantum_ops import streams
     from quantum_ops.events import AuditFinding
     from quantum_ops.publisher import Publisher
@@ -108,7 +138,8 @@ def _accept(db: walrus.Database, wanted: str) -> int:
     digest, removed, _ = held
     if wanted and wanted != digest:
         print(
-            f"the held set is {digest} by now, not {safe(wanted)}; look again: ./run universe held",
+            f"the held set is {safe(digest)} by now, not {safe(wanted)}; "
+            "look again: ./run universe held",
             file=sys.stderr,
         )
         return 1
@@ -118,8 +149,8 @@ def _accept(db: walrus.Database, wanted: str) -> int:
             auditor="operator",
             finding="universe_removal_accepted",
             severity="warning",
-            subject=f"set {digest[:16]}",
-            detail=f"{len(removed)} removals, by {getpass.getuser()}@{socket.gethostname()}",
+            subject=f"set {digest}",
+            detail=f"{len(removed)} removals, by {operator()}",
             evidence=tuple(removed[:50]),
         )
     )
