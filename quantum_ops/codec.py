@@ -69,7 +69,7 @@ class Decoder(Generic[E]):
             # is unusual or wrong is taken the careful way, which names the field.
             try:
                 texts = blob.decode().split("\0")
-                if len(texts) == len(values):
+                if len(texts) == len(layout.names):
                     return layout.build(texts)
             except (ValueError, RecursionError):
                 pass
@@ -79,6 +79,8 @@ class Decoder(Generic[E]):
         """The event, or the error that names the field."""
         if size > MAX_ENTRY_BYTES:
             raise DecodeError("", f"{size} bytes; at most {MAX_ENTRY_BYTES} are taken")
+        if len(values) != len(layout.names):
+            raise DecodeError("", "a name has no value")
         fields: dict[str, Any] = {}
         for text, name in zip(_decode_each(layout.names, values), layout.names, strict=True):
             if name is None:

@@ -98,6 +98,14 @@ def test_each_fault_names_its_field():
     assert "YOLO" in str(error)
 
 
+def test_a_name_without_a_value_is_refused_even_when_its_layout_is_known():
+    # Given a layout that was seen in a whole entry
+    codec.decoder(events.ApplyPlan)(flat(plan_id="x", decision="d"))
+
+    # Then the same names with a value too few are no such entry
+    assert refused(events.ApplyPlan, [b"plan_id", b"x", b"decision"]).field == ""
+
+
 def test_wrong_schema_is_refused_and_names_the_one_that_is_read():
     entry = codec.encode(SAMPLES["audit.finding"])
     entry[1] = b"audit.finding/2"
