@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from quantum_ops.inbox import Receipt
+
 
 @dataclass(slots=True)
 class BatchReport:
@@ -21,6 +23,11 @@ class BatchReport:
     failed: int = 0
     durations_s: list[float] = field(default_factory=list)
     ages_s: list[float] = field(default_factory=list)
+
+    def count(self, receipt: Receipt) -> None:
+        """Take over what the server made of the batch."""
+        self.acked, self.fenced = receipt.acked, receipt.fenced
+        self.skipped, self.failed = receipt.skipped, len(receipt.failed)
 
 
 @dataclass(frozen=True, slots=True)

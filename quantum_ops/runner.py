@@ -29,6 +29,7 @@ from quantum_ops.inbox import (
     Inbox,
     Letter,
     RawEntry,
+    Receipt,
     Settlement,
 )
 from quantum_ops.observe import BatchReport, Observer, Trouble
@@ -76,6 +77,7 @@ class Runner:
         self._waiting = Waiting()
         self._settlements: dict[str, Settlement] = {}
         self._report = BatchReport(consumer.name)
+        self._heard: list[tuple[BatchReport, Receipt]] = []
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
         self._destroyed = False
@@ -146,9 +148,8 @@ class Runner:
             for start in range(0, len(entries), SLICE):
                 if start:
                     self._submit()
-                self._handle(
-                    stream, entries[start : start + SLICE] if len(entries) > SLICE else entries
-                )
+                self._handle(stream, entries[start : start + SLICE])
+        self._tell()
         self._checkpoint(now)
         self._on_idle("ready")
         return size
@@ -157,6 +158,7 @@ class Runner:
         """Settle what is handled, without reading more."""
         if self._settlements or self._submitted:
             self._exchange(0, 0)
+            self._tell()
 
     def _submit(self) -> None:
         """Let the server settle what is handled so far while we go on with the batch."""
@@ -182,17 +184,20 @@ class Runner:
         unheard, self._submitted = bool(settlements) or self._submitted, False
         receipt, batches = self._inbox.exchange(settlements, count, block_ms)
         if unheard:
-            report.acked = receipt.acked
-            report.fenced = receipt.fenced
-            report.skipped = receipt.skipped
-            report.failed = len(receipt.failed)
+            report.count(receipt)
             self.handled += receipt.acked
+            self._heard.append((report, receipt))
+        return batches
+
+    def _tell(self) -> None:
+        """Tell the observer what came of settlements: after the next batch, not in its way."""
+        heard, self._heard = self._heard, []
+        for report, receipt in heard:
             self._observer.settled(report)
             if receipt.fenced:
                 self._trouble("fenced", reason="settled_elsewhere", error=str(receipt.fenced))
             for id_, error in receipt.failed:
                 self._trouble("dead_letter", id_.decode(), reason="effect_failed", error=error)
-        return batches
 
     def _handle(self, stream: str, entries: list[RawEntry]) -> None:
         """The plain way of a batch; everything else is the exception's business."""
@@ -245,8 +250,6 @@ class Runner:
         self._context.stream = stream
         try:
             self._prepare([event for _, event in events])
-        except client.TRANSPORT_ERRORS:
-            raise
         except Exception as error:  # noqa: BLE001 - as if each handler had raised it
             for entry, _ in events:
                 self._failed(settlement, entry, stream, 1, error)
