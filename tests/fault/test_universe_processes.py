@@ -13,7 +13,7 @@ import pytest
 from quantum_ops import streams
 from quantum_ops.universe import load_universe
 from tests.contract.reference import ROOT
-from tests.exchange import Exchange, answer, body
+from tests.exchange import Exchange, answer, body, drip
 from tests.waiting import wait_until
 
 REFRESH_S = 1.0
@@ -116,11 +116,83 @@ def test_server_killed_under_it_is_waited_for(world):
         server.close()
 
 
+def test_stop_does_not_wait_for_a_fetch_and_blames_nobody_for_it(world, server, db):
+    # Given a leader in the middle of an answer that drips
+    exchange, start = world
+    leader = start()
+    wait_until(lambda: fresh(db), 15)
+    exchange.respond = drip(body("BTCUSDT"), 0.05, headers=False)
+    seen = exchange.seen
+    wait_until(lambda: exchange.seen > seen, 10)
+    # When it is asked to stop
+    at = time.monotonic()
+    assert leader.end() == 0
+    # Then it stops at once, gives the lease back, and the universe is not flagged for that
+    assert time.monotonic() - at < 1
+    assert db.get(streams.UNIVERSE_LEASE) is None
+    assert db.hget(streams.UNIVERSE_META, "stale") == b"0"
+
+
+def test_answer_slower_than_the_lease_is_told_as_a_timeout(world, server, db):
+    # Given an exchange that takes longer than two refreshes, well within HTTP_TIMEOUT_SEC
+    exchange, start = world
+    exchange.respond = drip(body("BTCUSDT"), 0.05, headers=True)
+    start()
+    # Then its only producer still holds the lease when the fetch is given up, and says why
+    error = wait_until(lambda: db.hget(streams.UNIVERSE_META, "error"), 10)
+    assert error.startswith(b"timeout")
+
+
+def leader_pid(db) -> int:
+    beat = db.hgetall(streams.heartbeat("universe", 0))
+    return int(beat[b"pid"]) if beat.get(b"role") == b"leader" else 0
+
+
+def test_ban_outlives_a_killed_producer(world, server, db):
+    # Given a leader that was told to stay away for five minutes, and is killed
+    exchange, start = world
+    exchange.respond = answer(b"{}", 418, Retry_After="300")
+    leader = start()
+    wait_until(lambda: db.hget(streams.UNIVERSE_META, "error"), 15)
+    leader.process.kill()
+    leader.process.wait()
+    # When another one leads
+    heir = start()
+    wait_until(lambda: leader_pid(db) == heir.process.pid, 10)
+    # Then it does not ask, which would prolong the ban; at another host it would
+    assert exchange.seen == 1
+    assert fence(db) == 1
+    assert db.hget(streams.UNIVERSE_META, "error").startswith(b"http_418")
+
+
+def test_ban_outlives_a_server_that_goes_away(world):
+    from tests.servers import Server
+
+    exchange, _ = world
+    exchange.respond = answer(b"{}", 429, Retry_After="300")
+    server = Server("valkey", "--appendonly", "yes", "--appendfsync", "always")
+    producer = Producer(server.url, exchange.url)
+    try:
+        wait_until(lambda: server.connect().hget(streams.UNIVERSE_META, "error"), 15)
+        server.kill()
+        server.start()
+        db = server.connect()
+        # A heartbeat is written again: the producer is back, and still waits
+        db.delete(streams.heartbeat("universe", 0))
+        wait_until(lambda: leader_pid(db) == producer.process.pid, 15)
+        assert exchange.seen == 1
+    finally:
+        producer.end()
+        server.close()
+
+
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
         ({"UNIVERSE_MODE": "Testnet"}, "did you mean testnet?"),
         ({"UNIVERSE_URL": "ftp://x"}, "no http(s) address"),
+        ({"UNIVERSE_URL": "http://[::1"}, "no http(s) address"),
+        ({"UNIVERSE_URL": "https://h:port/x"}, "no http(s) address"),
         ({"REDIS_URL": "http://x"}, "scheme"),
     ],
 )
