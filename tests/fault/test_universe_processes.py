@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,16 +21,17 @@ REFRESH_S = 1.0
 
 
 class Producer:
-    def __init__(self, url: str, exchange: str) -> None:
+    def __init__(self, url: str, exchange: str, log: Path = Path(os.devnull)) -> None:
         environment = {
             "PATH": os.environ["PATH"], "REDIS_URL": url, "UNIVERSE_URL": exchange,
             "UNIVERSE_REFRESH_SEC": str(REFRESH_S), "QUANTUM_ENV_DIR": "/nonexistent",
             "REDIS_TIMEOUT_SEC": "1",
         }  # fmt: skip
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "producers", "universe"],
-            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        with log.open("wb") as lines:
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "producers", "universe"],
+                cwd=ROOT, env=environment, stdout=lines,
+            )  # fmt: skip
 
     def end(self) -> int:
         if self.process.poll() is None:
@@ -165,16 +167,18 @@ def test_ban_outlives_a_killed_producer(world, server, db):
     assert db.hget(streams.UNIVERSE_META, "error").startswith(b"http_418")
 
 
-def test_ban_outlives_a_server_that_goes_away(world):
+def test_ban_outlives_a_server_that_goes_away(world, tmp_path):
     from tests.servers import Server
 
     exchange, _ = world
     exchange.respond = answer(b"{}", 429, Retry_After="300")
     server = Server("valkey", "--appendonly", "yes", "--appendfsync", "always")
-    producer = Producer(server.url, exchange.url)
+    log = tmp_path / "log"
+    producer = Producer(server.url, exchange.url, log)
     try:
         wait_until(lambda: server.connect().hget(streams.UNIVERSE_META, "error"), 15)
         server.kill()
+        wait_until(lambda: "redis_away" in log.read_text(), 10)
         server.start()
         db = server.connect()
         # A heartbeat is written again: the producer is back, and still waits
