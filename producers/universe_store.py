@@ -244,14 +244,14 @@ def _held(raw: Any) -> Held | None:
     try:
         digest, removed, seen = json.loads(raw)
         return Held(str(digest), tuple(map(str, removed)), int(seen))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
 def _document(raw: Any) -> tuple[tuple[str, ...], str]:
     try:
         document = msgspec.json.decode(raw, type=Active)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return (), ""
     return tuple(sorted(document.symbols)), document.mode
 

@@ -205,3 +205,13 @@ def test_lost_reply_anywhere_in_a_turn_makes_no_second_event(nth, valkey, exchan
     finally:
         rig.http.close()
         proxy.close()
+
+
+@pytest.mark.parametrize("nasty", ['["a",[],Infinity]', "[" * 100_000, "[1]", "\x00", "{}"])
+def test_held_and_active_keys_of_a_stranger_stop_no_turn(nasty, rig):
+    rig.turn()
+    rig.db.set(streams.UNIVERSE_HELD, nasty)
+    rig.db.set(streams.UNIVERSE_ACTIVE, nasty)
+    rig.turn()
+    assert rig.active()["symbols"]
+    assert rig.meta()["stale"] == "0"
