@@ -143,7 +143,8 @@ class UniverseSettings:
         "HTTP_TIMEOUT_SEC",
         decimal(0.05, 300, "s"),
         10.0,
-        "Seconds for one whole fetch, connection and slow drips included.",
+        "Seconds for one whole fetch, connection and slow drips included; "
+        "cut to 1.2 x UNIVERSE_REFRESH_SEC (at least 0.8), so that no fetch outlives the lease.",
     )
     symbol_regex: re.Pattern[str] = knob(
         "UNIVERSE_SYMBOL_REGEX",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers import backoff
-from producers.binance import Failure, shown
+from producers.binance import Failure, host, shown
 from producers.churn_guard import Held, hold
 from producers.exchange_info import Refusal, Snapshot, read
 from quantum_ops.settings import UniverseSettings
@@ -155,3 +155,11 @@ def test_waits_grow_and_are_capped():
 
 def test_address_is_shown_without_login_and_query():
     assert shown("https://u:p@h:1/a/b?key=secret") == "https://h:1/a/b"
+    assert "http" not in shown("http://u:p@[::1/a")
+
+
+def test_host_of_an_address_that_can_be_used():
+    assert host("https://u:p@H:1/a/b?c") == "h:1"
+    assert host("http://[::1]/x") == "::1"
+    for bad in ("ftp://h/x", "https:///x", "http://[::1", "http://h:port/", "h/x", ""):
+        assert host(bad) == ""

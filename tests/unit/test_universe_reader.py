@@ -58,6 +58,8 @@ def test_keys_as_the_trading_sides_own_test_sets_them():
         ({"count": "3"}, "counts 3"),
         ({"symbols_sha256": "0" * 64}, "hash"),
         ({"refresh_sec": "x"}, "unreadable"),
+        ({"refresh_sec": "inf", "checked_epoch": int(NOW) - 10_801}, "checked 10801 s ago"),
+        ({"refresh_sec": "-60"}, "checked"),
     ],
 )
 def test_stale_with_its_reason(fields, reason):
@@ -85,6 +87,9 @@ def test_age_is_judged_by_the_producers_own_refresh():
         (active(), meta(), ValueError("WRONGTYPE")),
         (active(), {b"stale": b"\xff"}, None),
         (active(), meta(), {b"BTCUSDT": b"no json"}),
+        (active(), None, None),
+        (active(), b"OK", None),
+        (active(), meta(), [b"BTCUSDT"]),
         (b"[" * 100_000, meta(), None),
     ],
 )
@@ -104,6 +109,20 @@ def test_missing_and_empty_and_wrong_network():
 def test_close_only_comes_from_the_attributes():
     rows = {b"BTCUSDT": b'{"state":"close_only"}', b"ETHUSDT": b'{"state":"trading"}'}
     assert judge(active(), meta(), rows, now_s=NOW).close_only == {"BTCUSDT"}
+
+
+def test_attributes_that_are_missing_or_altered_are_not_read_as_all_may_trade():
+    # Given attributes in which one symbol may only be closed, and meta with their hash
+    rows = {"BTCUSDT": '{"state":"close_only"}', "ETHUSDT": '{"state":"trading"}'}
+    fields = meta(sha256=content_sha256(SYMBOLS, rows))
+    raw_rows = {k.encode(): v.encode() for k, v in rows.items()}
+    assert judge(active(), fields, raw_rows, now_s=NOW).status == "fresh"
+    # When the row is gone, or all are, or it says otherwise
+    for damaged in ({}, {b"ETHUSDT": b"{}"}, {**raw_rows, b"BTCUSDT": b'{"state":"trading"}'}):
+        universe = judge(active(), fields, damaged, now_s=NOW)
+        assert (universe.status, "attributes" in universe.reason) == ("stale", True)
+    # Then only a reader that did not ask for them is not told
+    assert judge(active(), fields, now_s=NOW).status == "fresh"
 
 
 def test_hashes_do_not_depend_on_order():
