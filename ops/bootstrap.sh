@@ -130,10 +130,17 @@ bootstrap_make() {
         esac
         "has_$way" || continue
         say "setting up $venv (Python $version, by $way; once)"
-        "install_by_$way" || die "installing $lock by $way failed, see above" \
-            "no network here? QUANTUM_OFFLINE=1 QUANTUM_WHEELS=DIR, with DIR filled elsewhere by:" \
-            "  python3 -m pip download --require-hashes -r requirements-dev.lock -d DIR" \
-            "type the same command again to go on; nothing half-made is used"
+        if ! "install_by_$way"; then
+            # uv has roots of trust, mirrors and settings of its own: pip may well get through.
+            if [ "$way" = uv ] && [ -z "${QUANTUM_BOOTSTRAP-}" ]; then
+                say "uv did not get there, see above; trying the next way"
+                continue
+            fi
+            die "installing $lock by $way failed, see above" \
+                "no network here? QUANTUM_OFFLINE=1 QUANTUM_WHEELS=DIR, with DIR filled elsewhere by:" \
+                "  python3 -m pip download --require-hashes --only-binary :all: -r requirements-dev.lock -d DIR" \
+                "type the same command again to go on; nothing half-made is used"
+        fi
         bootstrap_stamp
         say "set up in $(($(date +%s) - began)) s"
         return 0
@@ -176,6 +183,8 @@ pip_options() {
     mkdir -p -- "$QUANTUM_HOME/cache"
     unset VIRTUAL_ENV CONDA_PREFIX UV_PYTHON UV_TARGET UV_PREFIX UV_SYSTEM_PYTHON
     export UV_CACHE_DIR="$QUANTUM_HOME/cache/uv" PIP_CACHE_DIR="$QUANTUM_HOME/cache/pip"
+    # The certificates that pip and curl trust, under the old name of the setting and the new one.
+    export UV_NATIVE_TLS=1 UV_SYSTEM_CERTS=1
     export UV_NO_PROGRESS=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0
     unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIREMENT PIP_CONSTRAINT PIP_NO_BINARY UV_NO_BINARY UV_CONSTRAINT
     offline=
@@ -183,7 +192,7 @@ pip_options() {
     '' | 0) ;;
     *)
         [ -d "${QUANTUM_WHEELS-}" ] || die "QUANTUM_OFFLINE=$QUANTUM_OFFLINE, but QUANTUM_WHEELS=${QUANTUM_WHEELS-} is no folder" \
-            "fill one where there is a network: python3 -m pip download --require-hashes -r requirements-dev.lock -d DIR"
+            "fill one where there is a network: python3 -m pip download --require-hashes --only-binary :all: -r requirements-dev.lock -d DIR"
         offline=1
         wheels=$(CDPATH='' cd -- "$QUANTUM_WHEELS" && pwd -P)
         ;;

@@ -138,6 +138,22 @@ def test_uv_where_it_is_installed(checkout):
     works(checkout, checkout.run("status", "a b"), "uv")
 
 
+def test_uv_that_does_not_get_through_leaves_it_to_the_next_way(checkout):
+    # given a uv that makes the environment and then cannot fetch anything
+    script(
+        checkout.bin / "uv",
+        f'[ "$1" = venv ] && exec {BASE_PYTHON} -I -m venv --without-pip "{checkout.venv}"\nexit 2',
+    )
+    done = checkout.run("status", "a b")
+    works(checkout, done, "venv")
+    assert "uv did not get there" in done.stderr
+    # and when it was asked for by name, then its failure is the answer
+    (checkout.venv / "quantum.stamp").unlink()
+    forced = checkout.run("status", QUANTUM_BOOTSTRAP="uv")
+    assert forced.returncode == 1
+    assert "by uv failed" in forced.stderr
+
+
 def test_system_pip_where_ensurepip_is_missing(checkout):
     # Given an interpreter as Debian ships it: venv without ensurepip, and a pip of its own
     python = checkout.fake_python(refuses="ensurepip")
@@ -268,12 +284,12 @@ def test_home_may_be_unset_and_quantum_home_elsewhere(quick, tmp_path):
     assert not (quick.root / "var").exists()
 
 
-def test_offline_from_a_folder_of_wheels(checkout):
-    done = checkout.run(
-        "status", "a b", PIP_NO_INDEX=None, PIP_FIND_LINKS=None, QUANTUM_OFFLINE="1",
-        QUANTUM_WHEELS=str(checkout.wheels),
+def test_offline_from_a_folder_of_wheels(quick):
+    done = quick.run(
+        "status", "a b", UV_NO_INDEX=None, UV_FIND_LINKS=None, UV_OFFLINE=None,
+        QUANTUM_OFFLINE="1", QUANTUM_WHEELS=str(quick.wheels),
     )  # fmt: skip
-    works(checkout, done)
+    works(quick, done, "uv")
 
 
 def test_two_at_once_share_one_environment(quick):
