@@ -216,6 +216,11 @@ def _flip(published: Published, *, stale: bool, reason: str) -> AuditFinding | N
         return None
     if not published.known and not stale:
         return None  # the very first universe is told by its own event
+    return turned(stale=stale, reason=reason)
+
+
+def turned(*, stale: bool, reason: str) -> AuditFinding:
+    """The Finding that the flag was turned."""
     return AuditFinding(
         auditor="universe",
         finding="universe_stale" if stale else "universe_fresh",

@@ -12,7 +12,7 @@ import msgspec
 import walrus
 
 from producers.churn_guard import Held
-from producers.cycle import Published, Write
+from producers.cycle import Published, Write, turned
 from quantum_ops import codec, streams
 from quantum_ops.errors import DecodeError
 from quantum_ops.events import UniverseChanged
@@ -74,13 +74,17 @@ return id
 )
 _BOOTSTRAP = Script(
     """
--- KEYS: active, last_ok, meta. On boot the last good document serves, flagged stale, until the
--- first fetch succeeds.
+-- KEYS: active, last_ok, meta, lease, finding stream. ARGV: lease value, reason, the finding.
+-- On boot the last good document serves, flagged stale, until the first fetch succeeds.
+if redis.call('GET', KEYS[4]) ~= ARGV[1] then return 0 end
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 local good = redis.call('GET', KEYS[2])
 if not good then return 0 end
 redis.call('SET', KEYS[1], good)
-redis.call('HSET', KEYS[3], 'stale', '1', 'error', 'bootstrap: last_ok until the first good fetch')
+if redis.call('HGET', KEYS[3], 'stale') ~= '1' then
+  redis.call('XADD', KEYS[5], '*', unpack(ARGV, 3))
+end
+redis.call('HSET', KEYS[3], 'stale', '1', 'error', ARGV[2])
 return 1
 """
 )
@@ -137,8 +141,16 @@ class Store:
 
     def bootstrap(self) -> bool:
         """Serve last_ok (flagged stale) if there is no active document; tells whether it did."""
-        keys = [streams.UNIVERSE_ACTIVE, streams.UNIVERSE_LAST_OK, streams.UNIVERSE_META]
-        return bool(run_script(self.db, _BOOTSTRAP, keys, []))
+        keys = [
+            streams.UNIVERSE_ACTIVE,
+            streams.UNIVERSE_LAST_OK,
+            streams.UNIVERSE_META,
+            streams.UNIVERSE_LEASE,
+            streams.AUDIT_FINDING.key,
+        ]
+        reason = "bootstrap: last_ok until the first good fetch"
+        told = codec.encode(turned(stale=True, reason=reason))
+        return bool(run_script(self.db, _BOOTSTRAP, keys, [self.lease, reason, *told]))
 
     def read(self) -> Published:
         """What is published now; keys that cannot be read count as never published."""

@@ -254,6 +254,18 @@ def test_boot_serves_last_ok_as_stale_until_the_first_success(rig, exchange):
     rig.turn()
     assert rig.active()["symbols"] == SIX
     assert load_universe(rig.db, now_s=time.time()).status == "stale"
+    # And the turn of the flag is on record once, though the fetch failed as well
+    assert [finding.finding for finding in rig.findings()] == ["universe_stale"]
+    assert rig.findings()[0].detail.startswith("bootstrap")
+
+
+def test_boot_of_one_that_lost_its_lease_changes_nothing(rig):
+    rig.turn()
+    rig.db.delete(streams.UNIVERSE_ACTIVE, streams.UNIVERSE_LEASE)
+    before = rig.meta()
+    assert rig.store.bootstrap() is False
+    assert rig.db.get(streams.UNIVERSE_ACTIVE) is None
+    assert (rig.meta(), rig.findings()) == (before, [])
 
 
 def test_symbol_that_leaves_trading_is_close_only_before_it_vanishes(rig, exchange):
