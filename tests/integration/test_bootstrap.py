@@ -27,6 +27,14 @@ def script(path: Path, text: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
+def pip_wheel() -> Path:
+    """The pip that ensurepip installs; Debian keeps it in a folder of its own."""
+    folders = [Path(ensurepip.__file__).parent / "_bundled", Path("/usr/share/python-wheels")]
+    found = [wheel for folder in folders for wheel in folder.glob("pip-*.whl")]
+    assert found, f"no wheel of pip in {folders}"
+    return found[0]
+
+
 class Checkout:
     """A checkout with a lock of one tiny wheel, and a PATH that holds what the story says."""
 
@@ -88,7 +96,7 @@ class Checkout:
         """An interpreter that fails for every command line with ``refuses`` in it."""
         script(
             self.bin / "python-of-the-box",
-            f'case "$*" in *{refuses}*) exit 1;; esac\nexec {BASE_PYTHON} "$@"',
+            f'case "$*" in *{refuses}*) exit 1;; esac\nexec "{BASE_PYTHON}" "$@"',
         )
         return str(self.bin / "python-of-the-box")
 
@@ -142,7 +150,7 @@ def test_uv_that_does_not_get_through_leaves_it_to_the_next_way(checkout):
     # given a uv that makes the environment and then cannot fetch anything
     script(
         checkout.bin / "uv",
-        f'[ "$1" = venv ] && exec {BASE_PYTHON} -I -m venv --without-pip "{checkout.venv}"\nexit 2',
+        f'[ "$1" = venv ] || exit 2\nexec "{BASE_PYTHON}" -I -m venv --without-pip "{checkout.venv}"',
     )
     done = checkout.run("status", "a b")
     works(checkout, done, "venv")
@@ -160,12 +168,12 @@ def test_system_pip_where_ensurepip_is_missing(checkout):
     if subprocess.run(
         [python, "-m", "pip", "--version"], capture_output=True, check=False
     ).returncode:
-        bundled = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+        bundled = pip_wheel()
         script(
             checkout.bin / "python-of-the-box",
             'case "$*" in *ensurepip*) exit 1;; esac\n'
-            f'[ "$1 $2" = "-m pip" ] && shift 2 && exec {BASE_PYTHON} {bundled}/pip "$@"\n'
-            f'exec {BASE_PYTHON} "$@"',
+            f'[ "$1 $2" = "-m pip" ] && shift 2 && exec "{BASE_PYTHON}" "{bundled}/pip" "$@"\n'
+            f'exec "{BASE_PYTHON}" "$@"',
         )
     works(checkout, checkout.run("status", "a b", PYTHON=python), "pip")
 
@@ -176,7 +184,7 @@ def test_apt_as_root_installs_what_is_missing(checkout):
     script(
         checkout.bin / "python-of-the-box",
         f'if [ ! -e "{installed}" ]; then case "$*" in *ensurepip*|*"-m pip"*) exit 1;; esac; fi\n'
-        f'exec {BASE_PYTHON} "$@"',
+        f'exec "{BASE_PYTHON}" "$@"',
     )
     script(
         checkout.bin / "apt-get",
@@ -202,7 +210,7 @@ def test_pip_wheel_without_root(checkout, tmp_path):
         "Description: t\n"
     )
     (tree / "usr" / "share" / "python-wheels").mkdir(parents=True)
-    bundled = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+    bundled = pip_wheel()
     shutil.copy(bundled, tree / "usr" / "share" / "python-wheels")
     subprocess.run(["dpkg-deb", "-b", tree, tmp_path / "p.deb"], check=True, capture_output=True)
     script(checkout.bin / "apt-get", f'[ "$1" = download ] && cp "{tmp_path}/p.deb" .')
@@ -323,7 +331,7 @@ def test_kill_9_half_way_is_made_good_by_the_next_run(checkout):
     reached = checkout.home / "reached"
     script(
         hang,
-        f'[ "$1" = venv ] && exec {BASE_PYTHON} -I -m venv --without-pip "{checkout.venv}"\n'
+        f'[ "$1" = venv ] && exec "{BASE_PYTHON}" -I -m venv --without-pip "{checkout.venv}"\n'
         f': >"{reached}"; exec sleep 300',
     )
     command = ["/bin/sh", str(checkout.root / "run"), "status", "a b"]

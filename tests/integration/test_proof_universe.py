@@ -82,7 +82,7 @@ def box(request, tmp_path):
     (home / "venv" / "bin").mkdir(parents=True)
     python = home / "venv" / "bin" / "python"
     # A link would lose the virtual environment that it stands in.
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', encoding="utf-8")
     python.chmod(0o755)
     return {"PATH": str(folder), "QUANTUM_HOME": str(home), "QUANTUM_ENV_DIR": str(tmp_path),
             "LANG": "C.UTF-8"}  # fmt: skip
