@@ -150,7 +150,8 @@ def test_uv_that_does_not_get_through_leaves_it_to_the_next_way(checkout):
     # given a uv that makes the environment and then cannot fetch anything
     script(
         checkout.bin / "uv",
-        f'[ "$1" = venv ] || exit 2\nexec "{BASE_PYTHON}" -I -m venv --without-pip "{checkout.venv}"',
+        f'[ "$1" = venv ] || exit 2\n'
+        f'exec "{BASE_PYTHON}" -I -m venv --without-pip "{checkout.venv}"',
     )
     done = checkout.run("status", "a b")
     works(checkout, done, "venv")
