@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ LATENCY_SAMPLES = 400
 DURABLE_PART = 2
 QUICK_ENTRIES = 2000
 QUICK_SAMPLES = 30
+EXIT_TERMINATED = 143
 
 
 def main(argv: list[str]) -> int:
@@ -38,6 +40,8 @@ def main(argv: list[str]) -> int:
         short_entries=_sizes(args)[workload.SHORT],
         entry_bytes=workload.entry_bytes(),
     )
+    # As Ctrl-C does: leave through every `finally`, which ends the servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     try:
         programs = _programs(args)
         for program in programs:

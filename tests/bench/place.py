@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -60,6 +63,7 @@ class Server:
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - the benchmark runs no threads
             )  # fmt: skip
         self.db = redis.Redis(port=self.port, protocol=2)
         try:
@@ -105,6 +109,13 @@ class Server:
                 if info["process_id"] != self._process.pid:
                     raise RuntimeError(f"port {self.port} was taken by another server; run again")
                 return
+
+
+def _die_with_parent() -> None:
+    # kill -9 of the benchmark would leave its servers running for ever.
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL), 0, 0, 0)
 
 
 def _free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.bench import pairs, place, workload
 from tests.bench.cases import CASES
 from tests.servers import binary
+from tests.waiting import wait_until
 
 ENTRIES = 600
 
@@ -96,3 +98,39 @@ def test_a_wrong_argument_is_a_usage_error(argument):
 
     assert done.returncode == 2
     assert argument[1] in done.stderr
+
+
+def _children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc (Linux)")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_benchmark_leaves_no_server_behind(number, tmp_path):
+    # Given a benchmark with its server up
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench", "--only", "bare", "--entries", "5000"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"round 1/")
+        children = _children(process.pid)
+        assert children
+        # When it is killed
+        process.send_signal(number)
+        process.wait(20)
+        # Then nothing that it started lives on
+        wait_until(lambda: not any(_alive(child) for child in children), what="children end")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _alive(pid):
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
