@@ -27,24 +27,25 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PROGRAM = '''
 """Stands in for a consumer: waits for the server inside, beats, drains on SIGTERM."""
-import os, signal, sys, threading, time
+import os, signal, sys, time
 from quantum_ops import client, lifeline
+from quantum_ops.clock import Clock
 from quantum_ops.heartbeat import Heartbeat
 
 name = sys.argv[1]
 if name == "refuses":
     sys.exit(lifeline.refuse("REFUSES=yes (environment): write no"))
-stop = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stop.set())
+clock = Clock()  # not a threading.Event, which can deadlock when it is set in a handler
+signal.signal(signal.SIGTERM, lambda *_: clock.stop())
 lifeline.die_with_parent()
 db = client.connect()
 heartbeat = Heartbeat(db, name)
-while not stop.is_set():
+while not clock.stopping():
     try:
         heartbeat.beat("ready", force=True, handled=1)
     except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
         print("waiting:", error, flush=True)
-    stop.wait(0.1)
+    clock.wait(0.1)
 time.sleep(float(os.environ.get("DRAIN_S", "0.4")))
 db.rpush("drained", f"{name}-{heartbeat.process_num:02d}")
 '''
