@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from quantum_ops import logs
+from tests.exchange import SIX, Exchange, answer, body
 from tests.servers import Server
 
 _FOREIGN = ("REDIS_", "QUANTUM_", "UNIVERSE_", "P33_", "HTTP_TIMEOUT", "SUPERVISOR_")
@@ -63,3 +64,11 @@ def valkey(_servers) -> Server:
 def db(server):
     """A client of ``server``."""
     return server.connect()
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    """A local exchange that lists six symbols; a story changes what it answers."""
+    served = Exchange(answer(body(*SIX)))
+    yield served
+    served.close()

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+SIX = ["AAAUSDT", "BBBUSDT", "BTCUSDT", "CCCUSDT", "DDDUSDT", "ETHUSDT"]
+"""What the exchange of the `exchange` fixture lists until a story says otherwise."""
+
 RECORDED = Path(__file__).resolve().parents[2] / "shared" / "exchange_info"
 
 

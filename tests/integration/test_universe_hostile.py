@@ -11,18 +11,9 @@ import pytest
 from quantum_ops import client, streams
 from quantum_ops.settings import RedisSettings
 from quantum_ops.universe import load_universe
-from tests.exchange import Exchange, Respond, answer, body, row
+from tests.exchange import SIX, Respond, answer, body, row
 from tests.proxy import Proxy
 from tests.universe_rig import Rig
-
-SIX = ["AAAUSDT", "BBBUSDT", "BTCUSDT", "CCCUSDT", "DDDUSDT", "ETHUSDT"]
-
-
-@pytest.fixture
-def exchange():
-    served = Exchange(answer(body(*SIX)))
-    yield served
-    served.close()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from producers.universe_store import FencedError
 from quantum_ops import streams
 from quantum_ops.universe import content_sha256, load_universe, symbols_sha256
-from tests.exchange import Exchange, answer, body, drip, recorded, row
+from tests.exchange import SIX, answer, body, drip, recorded, row
 from tests.universe_rig import Rig
 
 COUNTS = {
@@ -25,14 +25,6 @@ COUNTS = {
     "testnet_2025-11-10": 472,
     "testnet_2025-11-14": 475,
 }
-SIX = ["AAAUSDT", "BBBUSDT", "BTCUSDT", "CCCUSDT", "DDDUSDT", "ETHUSDT"]
-
-
-@pytest.fixture
-def exchange():
-    served = Exchange(answer(body(*SIX)))
-    yield served
-    served.close()
 
 
 @pytest.fixture
@@ -376,10 +368,10 @@ def test_change_of_network_is_no_churn(rig_of, exchange):
     rig = guarded(rig_of)
     rig.turn()
     rig.store.release()
-    exchange.respond = answer(body("XXXUSDT", weight=2400))
+    exchange.respond = answer(body("MAINUSDT", weight=2400))
     other = guarded(rig_of, mode="mainnet")
     other.turn()
-    assert (other.active()["symbols"], other.active()["mode"]) == (["XXXUSDT"], "mainnet")
+    assert (other.active()["symbols"], other.active()["mode"]) == (["MAINUSDT"], "mainnet")
 
 
 def test_one_publishes_the_other_stands_by_and_takes_over(rig_of):
