@@ -104,7 +104,10 @@ class DeployCompleted(Event, frozen=True, kw_only=True):
 
 
 class ApplyPlan(Event, frozen=True, kw_only=True):
-    """A plan of the trading side. Amounts stay text: each gate parses and judges them itself."""
+    """A plan of the trading side. Amounts stay text: each gate parses and judges them itself.
+
+    ``type_`` to ``steps`` say how it would be executed; gates only bind their permit to them.
+    """
 
     plan_id: Name
     decision: Name
@@ -117,6 +120,13 @@ class ApplyPlan(Event, frozen=True, kw_only=True):
     reduce_only: bool = msgspec.field(default=False, name="reduceOnly")
     signature: str = ""
     hmac: str = ""
+    type_: str = msgspec.field(default="", name="type")
+    close_qty: str = ""
+    price: str = ""
+    leverage: str = ""
+    stop_loss: str = ""
+    take_profit: str = ""
+    steps: str = ""
 
 
 class ApplyResult(Event, frozen=True, kw_only=True):

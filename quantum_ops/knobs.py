@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,6 +51,24 @@ def whole(low: int, high: int, unit: str = "") -> Parser:
 def decimal(low: float, high: float, unit: str = "") -> Parser:
     """Parser of finite decimal numbers from ``low`` to ``high``."""
     return _number(float, low, high, unit, "a number")
+
+
+def exact(low: int, high: int, unit: str = "") -> Parser:
+    """Parser of finite decimal numbers from ``low`` to ``high``, kept digit by digit."""
+    return _number(Decimal, low, high, unit, "a number")
+
+
+def words(shape: re.Pattern[str], what: str) -> Parser:
+    """Parser of words parted by commas or blanks, each of which must match ``shape``."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = [word for word in re.split(r"[,\s]+", text) if word]
+        for word in found:
+            if not shape.fullmatch(word):
+                raise ValueError(f"{word!r} is not {what} ({shape.pattern})")
+        return tuple(dict.fromkeys(found))
+
+    return parse
 
 
 def one_of(*choices: str) -> Parser:
@@ -118,10 +138,11 @@ def _number(kind: type, low: float, high: float, unit: str, what: str) -> Parser
     def parse(text_: str) -> Any:
         try:
             value = kind(text_)
-        except ValueError:
+            finite = math.isfinite(value)
+        except (ValueError, ArithmeticError):
             raise ValueError(f"not {what}; write {low} to {high}{unit}") from None
-        # "not (low <= value)" also refuses NaN, which compares false with everything.
-        if not low <= value <= high:
+        # NaN compares false with everything (and a Decimal one raises).
+        if not finite or not low <= value <= high:
             raise ValueError(f"out of range; write {low} to {high}{unit}")
         return value
 

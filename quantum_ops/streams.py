@@ -112,3 +112,38 @@ def checkpoint(stream_key: str, group: str) -> str:
 def idempotency(stream_key: str, event_id: str) -> str:
     """String: entry id under which an event was published, so that a repeat is a no-op."""
     return f"quantum:ops:published:{short(stream_key)}:{event_id}"
+
+
+def permit(gate: str, plan_id: str) -> str:
+    """String: what ``gate`` decided on a plan, for the executors to read."""
+    return f"quantum:permit:{gate}:{plan_id}"
+
+
+def decided(gate: str, plan_id: str) -> str:
+    """String: the fingerprint of the plan that ``gate`` has decided under this id."""
+    return f"quantum:ops:{gate}:decided:{plan_id}"
+
+
+def conflict(gate: str, plan_id: str, fingerprint: str) -> str:
+    """String: ``gate`` has denied this other plan under a known id."""
+    return f"quantum:ops:{gate}:conflict:{plan_id}:{fingerprint}"
+
+
+def position(symbol: str) -> str:
+    """Hash: the exchange's position in ``symbol`` as it was seen last."""
+    return f"quantum:state:positions:{symbol}"
+
+
+def position_ledger(symbol: str) -> str:
+    """Hash: what the executors believe to hold of ``symbol``."""
+    return f"quantum:position:ledger:{symbol}"
+
+
+def cooldown(symbol: str) -> str:
+    """String: epoch milliseconds of the last execution in ``symbol``."""
+    return f"quantum:cooldown:last_exec_ts:{symbol}"
+
+
+def reconcile_hold(symbol: str) -> str:
+    """String: exists while P3.4 reconciles ``symbol``."""
+    return f"quantum:reconcile:hold:{symbol}"
