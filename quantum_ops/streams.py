@@ -90,6 +90,11 @@ UNIVERSE_FENCE: Final = "quantum:cfg:universe:fence"
 UNIVERSE_HELD: Final = "quantum:cfg:universe:held"
 UNIVERSE_ACCEPT: Final = "quantum:cfg:universe:accept"
 
+POSITIONS_LEASE: Final = "quantum:ops:positions:lease"
+POSITIONS_FENCE: Final = "quantum:ops:positions:fence"
+POSITIONS_HEDGED: Final = "quantum:ops:positions:hedged"
+POSITIONS_BAN: Final = "quantum:ops:positions:ban"
+
 UNIVERSE_AUDITED: Final = "quantum:ops:universe_audit:last"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 
