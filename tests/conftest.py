@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from quantum_ops import logs
+from tests.backends import Backend, MemoryBackend, RedisBackend, fake
 from tests.exchange import SIX, Exchange, answer, body
 from tests.servers import Server
 
-_FOREIGN = ("REDIS_", "QUANTUM_", "UNIVERSE_", "P33_", "HTTP_TIMEOUT", "SUPERVISOR_")
+_FOREIGN = ("REDIS_", "QUANTUM_", "UNIVERSE_", "P33_", "HTTP_TIMEOUT", "SUPERVISOR_",
+            "BINANCE_", "POSITIONS_")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +74,19 @@ def exchange() -> Iterator[Exchange]:
     served = Exchange(answer(body(*SIX)))
     yield served
     served.close()
+
+
+@pytest.fixture(
+    params=["memory", "fakeredis", "valkey", pytest.param("redis7", marks=pytest.mark.needs_redis7)]
+)
+def backend(request, _servers) -> Backend:
+    """Each kind of server that the runtime's promises are kept on."""
+    if request.param == "memory":
+        return MemoryBackend()
+    if request.param == "fakeredis":
+        return fake()
+    if request.param not in _servers:
+        _servers[request.param] = Server(request.param)
+    server = _servers[request.param]
+    server.connect().flushall()
+    return RedisBackend(server.connect)

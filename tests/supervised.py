@@ -22,7 +22,9 @@ from quantum_ops import client
 from quantum_ops.settings import RedisSettings
 from tests.waiting import wait_until
 
-FOREIGN = ("REDIS_", "SUPERVISOR_", "QUANTUM_", "UNIVERSE_", "HTTP_", "P33_")
+FOREIGN = (
+    "REDIS_", "SUPERVISOR_", "QUANTUM_", "UNIVERSE_", "HTTP_", "P33_", "BINANCE_", "POSITIONS_",
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 
 PROGRAM = '''
