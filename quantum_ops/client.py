@@ -131,6 +131,29 @@ def raw(db: walrus.Database, *command: Any) -> Any:
         db.connection_pool.release(connection)
 
 
+def ask(db: walrus.Database, packed: bytes, count: int) -> list[Any]:
+    """The replies to ``count`` commands packed by ``hiredis.pack_command``, in one round trip.
+
+    Error replies are values. A lost connection raises, and is never used again: replies that were
+    not read would be taken for the next command's.
+    """
+    connection = db.connection_pool.get_connection()
+    try:
+        connection.send_packed_command([packed], check_health=False)
+        replies = []
+        for _ in range(count):
+            try:
+                replies.append(connection.read_response())
+            except redis.ResponseError as error:
+                replies.append(error)
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        db.connection_pool.release(connection)
+    return replies
+
+
 def is_passing(error: Exception) -> bool:
     """Whether waiting may cure ``error``: a lost connection, or a server not ready for writes."""
     if isinstance(error, _REFUSED):
@@ -138,11 +161,16 @@ def is_passing(error: Exception) -> bool:
     return isinstance(error, (*TRANSPORT_ERRORS, *_LATER)) or str(error).startswith(_LATER_WORDS)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Whether the server refuses us for good: a wrong password, a right that the ACL lacks."""
+    return isinstance(error, _REFUSED) or (
+        isinstance(error, exceptions.ResponseError) and str(error).startswith(_REFUSED_WORDS)
+    )
+
+
 def refuse_or_raise(error: Exception) -> None:
     """Raise ``error`` as :class:`RefusedError` if the server refuses us for good."""
-    if isinstance(error, _REFUSED) or (
-        isinstance(error, exceptions.ResponseError) and str(error).startswith(_REFUSED_WORDS)
-    ):
+    if is_refusal(error):
         raise RefusedError(
             f"Redis refuses us ({error}); check user and password in REDIS_URL and the ACL"
         ) from error

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quantum_ops.context import Context
-from quantum_ops.errors import ConfigurationError
+from quantum_ops.errors import ConfigurationError, DecodeError
 from quantum_ops.settings import RuntimeSettings
 from quantum_ops.streams import Stream
 
 Handler = Callable[[Any, Context], None]
 Prepare = Callable[[Sequence[Any], Context], Any]
+Setup = Callable[[Context], Any]
+Idle = Callable[[Context], None]
+Undecodable = Callable[[Sequence[bytes], DecodeError, Context], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Consumer:
     ``prepare(events, context)`` runs once per batch before its handlers; what it gives stands in
     ``context.state``: one round trip for the whole batch's state. ``settings`` is the section of
     settings that the handler reads as ``context.settings``.
+
+    ``setup(context)`` runs once per process; what it gives stands in ``context.held``. ``idle``
+    runs before the first batch and whenever a read brought nothing, at most ``block_ms`` apart:
+    news is followed there. ``undecodable(flat, error, context)`` may declare effects for an entry
+    that goes to the dead letter because its bytes are no event.
     """
 
     name: str
@@ -32,6 +40,9 @@ class Consumer:
     handler: Handler
     doc: str
     prepare: Prepare | None = None
+    setup: Setup | None = None
+    idle: Idle | None = None
+    undecodable: Undecodable | None = None
     settings: type | None = None
     batch: int | None = None
     block_ms: int | None = None

@@ -16,10 +16,23 @@ class Context(Effects):
 
     ``stream`` (key), ``entry_id`` (text), ``attempt`` (1 on first delivery), ``age_s`` (seconds
     since the entry was added), ``db`` (client for reads), ``log``, ``clock``, ``settings``,
-    ``state`` (what ``prepare`` gave). Valid during the handler's call only.
+    ``state`` (what ``prepare`` gave), ``held`` (what ``setup`` gave), ``vitals`` (fields that go
+    into the process's heartbeat). Valid during the handler's call only.
     """
 
-    __slots__ = ("attempt", "clock", "db", "group", "log", "raw_id", "settings", "state", "stream")
+    __slots__ = (
+        "attempt",
+        "clock",
+        "db",
+        "group",
+        "held",
+        "log",
+        "raw_id",
+        "settings",
+        "state",
+        "stream",
+        "vitals",
+    )
 
     def __init__(
         self, group: str, db: walrus.Database, log: Any, clock: Clock, settings: Any = None
@@ -31,6 +44,8 @@ class Context(Effects):
         self.clock = clock
         self.settings = settings
         self.state: Any = None
+        self.held: Any = None
+        self.vitals: dict[str, str | int] = {}
         self.stream = ""
         self.raw_id = entry_id.ZERO
         self.attempt = 1

@@ -12,6 +12,8 @@ Command = tuple[Any, ...]
 """(name, key, argument, ...): one Redis command with its single key in second place."""
 
 ONCE = "ONCE"
+FIRST = "FIRST"
+BURY = "BURY"
 MAX_ARGUMENTS = 5000
 """Arguments of one effect; Lua cannot pass on more than 8,000."""
 
@@ -36,6 +38,18 @@ class Effects:
         For effects that must not happen twice even if the same event was published twice.
         """
         self.commands.append((ONCE, key, value, ttl_s))
+
+    def first(self, key: str, value: str, *, ttl_s: int) -> None:
+        """Claim ``key`` for ``value``; MUST be the first effect declared.
+
+        The effects after it are applied only if ``key`` does not exist yet. If it holds the same
+        value, the entry is acknowledged and nothing else happens. If it holds another value, the
+        entry is not acknowledged but delivered again at once (``attempt`` above 1), so that the
+        handler can look at ``key`` and say what follows: no race can hide a contradiction.
+        """
+        if self.commands:
+            raise ValueError("first() comes after other effects; declare it before them")
+        self.commands.append((FIRST, key, value, ttl_s))
 
     def set(self, key: str, value: str | bytes, *, ttl_s: int | None = None) -> None:
         """SET, with an expiry if ``ttl_s``."""

@@ -62,8 +62,13 @@ class Retry(QuantumError):  # noqa: N818 - an instruction to the runner, not a f
 
 
 class Reject(QuantumError):  # noqa: N818 - an instruction to the runner, not a fault
-    """Raised by a handler: this event can never be handled. It goes to the dead letter now."""
+    """Raised by a handler: this event can never be handled. It goes to the dead letter now.
 
-    def __init__(self, reason: str) -> None:
+    With ``keep_effects`` the effects declared so far are applied in the same step; without, they
+    are dropped.
+    """
+
+    def __init__(self, reason: str, *, keep_effects: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.keep_effects = keep_effects

@@ -49,7 +49,8 @@ class Receipt:
 
     ``fenced`` entries had been settled by another process: their effects were not applied.
     ``skipped`` entries met their ``once`` key. ``failed`` lists (entry id, error) of effects that
-    Redis refused.
+    Redis refused. ``again`` lists (stream, entry id) of entries that were left pending because the
+    key of their ``first`` effect holds another value.
     """
 
     acked: int = 0
@@ -57,6 +58,7 @@ class Receipt:
     buried: int = 0
     skipped: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
+    again: list[tuple[str, bytes]] = field(default_factory=list)
 
     def add(self, other: Receipt) -> None:
         """Count ``other`` in."""
@@ -65,6 +67,7 @@ class Receipt:
         self.buried += other.buried
         self.skipped += other.skipped
         self.failed += other.failed
+        self.again += other.again
 
 
 class Batch(NamedTuple):

@@ -90,6 +90,13 @@ class MemoryRedis:
         self._set(key, value, "EX", ttl_s)
         return True
 
+    def refuses_first(self, commands: list[Any]) -> bool:
+        """Whether the key of a FIRST that leads ``commands`` holds another value than its own."""
+        if not commands or commands[0][0] != "FIRST":
+            return False
+        known = self.get(commands[0][1])
+        return known is not None and known != _bytes(commands[0][2])
+
     def _hash(self, key: str) -> dict[bytes, Any]:
         if self.get(key) is None:
             self.keys[key] = {}
@@ -145,6 +152,7 @@ class MemoryRedis:
 _COMMANDS: dict[str, Any] = {
     "SET": MemoryRedis._set,
     "ONCE": MemoryRedis._once,
+    "FIRST": MemoryRedis._once,
     "HSET": MemoryRedis._hset,
     "HDEL": MemoryRedis._drop,
     "INCRBY": MemoryRedis._incr,
@@ -269,7 +277,9 @@ class MemoryInbox:
         for id_ in settlement.acks:
             receipt.acked += self._ack(key, id_, receipt)
         for id_, deliveries, commands in settlement.applied:
-            if self._ack(key, id_, receipt):
+            if self._server.refuses_first(commands):
+                receipt.again.append((key, id_))
+            elif self._ack(key, id_, receipt):
                 receipt.acked += 1
                 self._effects(key, id_, deliveries, commands, receipt)
         for id_, deliveries, reason, error in settlement.letters:
@@ -290,16 +300,21 @@ class MemoryInbox:
     def _effects(
         self, key: str, id_: bytes, deliveries: int, commands: list[Any], receipt: Receipt
     ) -> None:
+        live = True
         for command in commands:
+            if command[0] == "BURY":
+                self._bury(key, id_, deliveries, *command[2:])
+                receipt.buried += 1
+                continue
             try:
-                if not self._server.apply(command):
+                if live and not self._server.apply(command):
                     receipt.skipped += 1
-                    return
+                    live = False
             except WrongTypeError as error:
                 receipt.failed.append((id_, str(error)))
                 text = f"{command[0]} {command[1]}: {error}"
                 self._bury(key, id_, deliveries, "effect_failed", text)
-                return
+                live = False
 
     def _bury(self, key: str, id_: bytes, deliveries: int, reason: str, error: str) -> None:
         letter = events.DeadLetter(

@@ -58,8 +58,15 @@ def build(
     inbox = RedisInbox(blocking, keys, consumer.name, name)
     publisher = Publisher(db, patience_s=1.0, sleep=clock.wait)
 
+    told: dict[str, str | int] = {}
+
     def on_idle(state: str) -> None:
-        beat(heartbeat, state, runner)
+        # What changed is told at once; operators watch it to see a gate react.
+        changed = context.vitals != told
+        beat(heartbeat, state, runner, context.vitals, force=changed)
+        if changed:
+            told.clear()
+            told.update(context.vitals)
 
     def on_incident(made: GroupMadeAnew) -> None:
         report(publisher, log, consumer.name, made)
@@ -71,10 +78,17 @@ def build(
     return runner, heartbeat
 
 
-def beat(heartbeat: Heartbeat, state: str, runner: Runner, *, force: bool = False) -> None:
+def beat(
+    heartbeat: Heartbeat,
+    state: str,
+    runner: Runner,
+    vitals: dict[str, str | int],
+    *,
+    force: bool = False,
+) -> None:
     """Beat, and let a server that is away be the runner's business."""
     try:
-        heartbeat.beat(state, force=force, handled=runner.handled, last_id=runner.last_id)
+        heartbeat.beat(state, force=force, handled=runner.handled, last_id=runner.last_id, **vitals)
     except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
         logs.get().debug("no_heartbeat", error=str(error))
 

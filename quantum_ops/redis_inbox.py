@@ -166,14 +166,15 @@ class RedisInbox:
         )  # fmt: skip
 
     @staticmethod
-    def _account(receipt: Receipt, kind: str, size: int, reply: Any) -> None:
+    def _account(receipt: Receipt, kind: str, size: int, stream: str, reply: Any) -> None:
         if isinstance(reply, Exception):
             raise reply
         if kind == "ack":
             receipt.acked += reply
             receipt.fenced += size - reply
             return
-        acked, fenced, buried, skipped, failed = reply
+        acked, fenced, buried, skipped, failed, again = reply
+        receipt.again += [(stream, id_) for id_ in again]
         receipt.acked += acked
         receipt.fenced += fenced
         receipt.buried += buried
@@ -231,8 +232,10 @@ class RedisInbox:
     def _receipt(self, settled: list[tuple[_Plan, Any]]) -> Receipt:
         """What came of them. The line MUST be quiet: an unknown script is sent again on it."""
         receipt, self._carried = self._carried, Receipt()
-        for (kind, size, command), reply in settled:
-            self._account(receipt, kind, size, self._again_if_unknown(command, reply))
+        for (kind, size, command), answered in settled:
+            reply = self._again_if_unknown(command, answered)
+            # command[3]: the first key of the script, which is the stream; unused for an XACK.
+            self._account(receipt, kind, size, command[3], reply)
         return receipt
 
     def _write(self, commands: list[tuple[Any, ...]]) -> None:

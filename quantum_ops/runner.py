@@ -13,27 +13,21 @@ One process, one thread, one consumer. Promises (held by tests/integration/test_
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
-from typing import Any
 
-from quantum_ops import client, codec, entry_id, outcome
+from quantum_ops import client, entry_id
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
-from quantum_ops.effects import Command
+from quantum_ops.handling import Handling
 from quantum_ops.inbox import (
     Batch,
     GroupGoneError,
     GroupMadeAnew,
     Inbox,
-    Letter,
-    RawEntry,
     Receipt,
-    Settlement,
 )
 from quantum_ops.observe import BatchReport, Observer, Trouble
-from quantum_ops.waiting import Waiting
 
 PENDING_PAGE = 100
 SLICE = 128
@@ -73,17 +67,13 @@ class Runner:
         self._clock = clock
         self._on_idle = on_idle
         self._on_incident = on_incident
-        self._decoders = {stream.key: codec.decoder(stream.event) for stream in consumer.streams}
-        self._waiting = Waiting()
-        self._settlements: dict[str, Settlement] = {}
-        self._report = BatchReport(consumer.name)
+        self._work = Handling(consumer, context, bounds, clock, self._trouble)
         self._heard: list[tuple[BatchReport, Receipt]] = []
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
         self._destroyed = False
         self._submitted = False
         self.handled = 0
-        self.last_id = ""
 
     def run(self) -> None:
         """Work until asked to stop. Redis away: wait inside, with back-off. Never exits for it.
@@ -123,6 +113,7 @@ class Runner:
                 self._trouble("group_recreated", stream=made.stream, reason="group_gone")
                 self._on_incident(made)
         self._destroyed = False
+        self._idle()
         for stream in self._consumer.streams:
             self._drain(stream.key)
         self._claim()
@@ -134,7 +125,7 @@ class Runner:
         if now >= self._claim_due:
             self.flush()
             self._claim()
-        if self._waiting and self._waiting.next_due() <= now:
+        if self._work.waiting and self._work.waiting.next_due() <= now:
             self.flush()
             self._retry_due(now)
         block_ms = self._block_ms(now) if wait else 0
@@ -142,13 +133,14 @@ class Runner:
         size = 0
         for stream, entries in batches:
             size += len(entries)
-            if self._consumer.prepare is not None:
-                self._handle_prepared(stream, entries)
-                continue
-            for start in range(0, len(entries), SLICE):
+            good, events = self._work.prepared(stream, entries)
+            for start in range(0, len(good), SLICE):
                 if start:
                     self._submit()
-                self._handle(stream, entries[start : start + SLICE])
+                part = slice(start, start + SLICE)
+                self._work.handle(stream, good[part], events and events[part])
+        if not size:
+            self._idle()
         self._tell()
         self._checkpoint(now)
         self._on_idle("ready")
@@ -156,33 +148,38 @@ class Runner:
 
     def flush(self) -> None:
         """Settle what is handled, without reading more."""
-        if self._settlements or self._submitted:
+        if self._work.settlements or self._submitted:
             self._exchange(0, 0)
             self._tell()
 
     def _submit(self) -> None:
         """Let the server settle what is handled so far while we go on with the batch."""
-        settlements, self._settlements = self._settlements, {}
-        self._inbox.submit(settlements)
+        self._inbox.submit(self._work.take_settlements())
         self._submitted = True
+
+    @property
+    def last_id(self) -> str:
+        """Id of the entry that was handled last, empty before the first."""
+        return self._work.last_id
 
     def due_in_s(self) -> float | None:
         """Seconds until the next retry; None if nothing waits."""
-        if not self._waiting:
+        if not self._work.waiting:
             return None
-        return max(0.0, self._waiting.next_due() - self._clock.monotonic_s())
+        return max(0.0, self._work.waiting.next_due() - self._clock.monotonic_s())
 
     def _block_ms(self, now: float) -> int:
         block_s = self._bounds.block_ms / 1000
-        if self._waiting:
-            block_s = min(block_s, self._waiting.next_due() - now)
+        if self._work.waiting:
+            block_s = min(block_s, self._work.waiting.next_due() - now)
         return max(1, int(block_s * 1000))
 
     def _exchange(self, count: int, block_ms: int) -> list[Batch]:
-        settlements, self._settlements = self._settlements, {}
-        report, self._report = self._report, BatchReport(self._consumer.name)
+        settlements, report = self._work.take()
         unheard, self._submitted = bool(settlements) or self._submitted, False
         receipt, batches = self._inbox.exchange(settlements, count, block_ms)
+        for stream, id_ in receipt.again:
+            self._work.waiting.add(self._clock.monotonic_s(), stream, id_)
         if unheard:
             report.count(receipt)
             self.handled += receipt.acked
@@ -199,121 +196,9 @@ class Runner:
             for id_, error in receipt.failed:
                 self._trouble("dead_letter", id_.decode(), reason="effect_failed", error=error)
 
-    def _handle(self, stream: str, entries: list[RawEntry]) -> None:
-        """The plain way of a batch; everything else is the exception's business."""
-        settlement = self._settlement(stream)
-        decode = self._decoders[stream]
-        handler = self._consumer.handler
-        context = self._context
-        context.stream = stream
-        context.attempt = 1
-        commands: list[Command] = []
-        context.commands = commands
-        acks, applied = settlement.acks, settlement.applied
-        durations = self._report.durations_s
-        clock = time.perf_counter
-        started = clock()
-        if entries:
-            now_s = self._clock.now_s()
-            self._report.ages_s.append(entry_id.age_s(entries[0][0], now_s))
-        for entry in entries:
-            id_, flat = entry
-            context.raw_id = id_
-            try:
-                handler(decode(flat), context)
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises is an outcome
-                self._failed(settlement, entry, stream, 1, error)
-                commands = []
-                context.commands = commands
-            else:
-                if commands:
-                    applied.append((id_, 1, commands))
-                    commands = []
-                    context.commands = commands
-                else:
-                    acks.append(id_)
-            ended = clock()
-            durations.append(ended - started)
-            started = ended
-        if entries:
-            self.last_id = entries[-1][0].decode()
-
-    def _handle_prepared(self, stream: str, entries: list[RawEntry]) -> None:
-        """Decode all, let ``prepare`` fetch their state at once, then handle one by one."""
-        settlement = self._settlement(stream)
-        events: list[tuple[RawEntry, Any]] = []
-        for entry in entries:
-            try:
-                events.append((entry, self._decoders[stream](self._payload(entry))))
-            except Exception as error:  # noqa: BLE001 - an undecodable entry is an outcome
-                self._failed(settlement, entry, stream, 1, error)
-        self._context.stream = stream
-        try:
-            self._prepare([event for _, event in events])
-        except Exception as error:  # noqa: BLE001 - as if each handler had raised it
-            for entry, _ in events:
-                self._failed(settlement, entry, stream, 1, error)
-            return
-        for entry, event in events:
-            self._one(settlement, entry, stream, 1, event)
-        if entries:
-            self.last_id = entries[-1][0].decode()
-
-    def _prepare(self, events: list[Any]) -> None:
-        if self._consumer.prepare is not None and events:
-            self._context.state = self._consumer.prepare(events, self._context)
-
-    def _one(
-        self, settlement: Settlement, entry: RawEntry, stream: str, attempt: int, event: Any
-    ) -> None:
-        context = self._context
-        context.stream = stream
-        context.raw_id = entry[0]
-        context.attempt = attempt
-        context.commands = []
-        started = self._clock.monotonic_s()
-        try:
-            self._consumer.handler(event, context)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is an outcome
-            self._failed(settlement, entry, stream, attempt, error)
-        else:
-            if context.commands:
-                settlement.applied.append((entry[0], attempt, context.commands))
-            else:
-                settlement.acks.append(entry[0])
-        self._report.durations_s.append(self._clock.monotonic_s() - started)
-
-    @staticmethod
-    def _payload(entry: RawEntry) -> list[bytes]:
-        if entry[1] is None:
-            raise outcome.PayloadLostError
-        return entry[1]  # type: ignore[no-any-return]  # RawEntry is the client's own shape
-
-    def _failed(
-        self, settlement: Settlement, entry: RawEntry, stream: str, attempt: int, error: Exception
-    ) -> None:
-        """Turn what was raised into its outcome: lost, dead letter or retry."""
-        if isinstance(error, client.TRANSPORT_ERRORS):
-            # Redis went away under the handler: nobody's fault, and the whole session is over.
-            raise error
-        id_, flat = entry
-        ending = outcome.judge(error, lost=flat is None, attempt=attempt, bounds=self._bounds)
-        if isinstance(ending, outcome.Bury):
-            self._letter(settlement, stream, Letter(id_, attempt, *ending))
-            return
-        self._waiting.add(self._clock.monotonic_s() + ending.after_s, stream, id_)
-        self._trouble(
-            "retry", id_.decode(), stream=stream, attempt=attempt, reason=ending.reason,
-            error=ending.error,
-        )  # fmt: skip
-
-    def _letter(self, settlement: Settlement, stream: str, letter: Letter) -> None:
-        settlement.letters.append(letter)
-        kind = "lost" if letter.reason == "payload_lost" else "dead_letter"
-        self._trouble(
-            kind, letter.entry_id.decode(), stream=stream, attempt=letter.deliveries,
-            reason=letter.reason, error=letter.error,
-        )  # fmt: skip
+    def _idle(self) -> None:
+        if self._consumer.idle is not None:
+            self._consumer.idle(self._context)
 
     def _drain(self, stream: str) -> None:
         """Handle own pending entries one by one, so that a crash charges only its own entry."""
@@ -324,7 +209,7 @@ class Runner:
                 after = pending.entry_id
                 if self._clock.stopping():
                     return
-                if not self._waiting.holds(stream, pending.entry_id):
+                if not self._work.waiting.holds(stream, pending.entry_id):
                     self._redeliver(stream, pending.entry_id, pending.deliveries)
             if len(page) < PENDING_PAGE:
                 return
@@ -333,22 +218,7 @@ class Runner:
         entry = self._inbox.reread(stream, id_)
         if entry is None:
             return  # settled or claimed by another process meanwhile
-        settlement = self._settlement(stream)
-        attempt = deliveries + 1
-        if entry[1] is not None and attempt > self._bounds.max_deliveries:
-            # The handler is not called again: it may be what kills the process each time.
-            ending = outcome.exhausted(deliveries)
-            self._letter(settlement, stream, Letter(id_, deliveries, *ending))
-        else:
-            try:
-                event = self._decoders[stream](self._payload(entry))
-                self._context.stream = stream
-                self._prepare([event])
-            except Exception as error:  # noqa: BLE001 - an outcome like any other
-                self._failed(settlement, entry, stream, attempt, error)
-            else:
-                self._one(settlement, entry, stream, attempt, event)
-        self.last_id = id_.decode()
+        self._work.again(entry, stream, deliveries + 1)
         self.flush()
 
     def _claim(self) -> None:
@@ -364,7 +234,7 @@ class Runner:
         self._claim_due = self._clock.monotonic_s() + every_s
 
     def _retry_due(self, now: float) -> None:
-        for stream, id_ in self._waiting.pop_due(now):
+        for stream, id_ in self._work.waiting.pop_due(now):
             if self._clock.stopping():
                 return
             page = self._inbox.pending(stream, entry_id.before(id_), 1)
@@ -376,19 +246,11 @@ class Runner:
             self._inbox.checkpoint()
             self._checkpoint_due = now + CHECKPOINT_EVERY_S
 
-    def _settlement(self, stream: str) -> Settlement:
-        found = self._settlements.get(stream)
-        if found is None:
-            found = self._settlements[stream] = Settlement()
-        return found
-
     def _forget(self) -> None:
         """Drop everything that lived in this session; what was not settled is still pending."""
         self._inbox.disconnect()
-        self._settlements = {}
+        self._work.forget()
         self._submitted = False
-        self._report = BatchReport(self._consumer.name)
-        self._waiting = Waiting()
 
     def _trouble(
         self, kind: str, id_: str = "", *, stream: str = "", attempt: int = 0, reason: str = "",

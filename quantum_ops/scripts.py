@@ -78,6 +78,9 @@ FINISH = Script(
 -- A shape is what many entries share: deliveries, n >= 0 and n pairs (command, argument count), or
 -- deliveries, -1 for a letter. An entry is id, number of its shape, then its arguments in order
 -- (without keys), or reason and error for a letter. Shapes halve what travels and is parsed.
+-- A shape that begins with FIRST asks its key before all else: an entry whose key holds another
+-- value is neither acknowledged nor applied, but named in the answer, to be handled once more.
+-- BURY puts the entry into the dead letter, whatever became of the effects around it.
 -- XACK comes first: it answers 1 to exactly one caller, which is the fence that keeps a process
 -- that slept through a claim from applying its effects a second time. As the first write it also
 -- lets the effects pass when memory is full (checked on 7.0.15 and Valkey 9.1), so none is lost.
@@ -89,21 +92,36 @@ local shapes = {}
 for number = 1, tonumber(argv[4]) do
   local shape = {deliveries = argv[i], size = tonumber(argv[i + 1])}
   i = i + 2
+  shape.argc = 0
   for c = 1, shape.size do
     shape[c] = {argv[i], tonumber(argv[i + 1])}
+    shape.argc = shape.argc + shape[c][2]
     i = i + 2
   end
+  shape.first = shape.size > 0 and shape[1][1] == 'FIRST'
   shapes[tostring(number)] = shape
 end
 local acked, fenced, buried, skipped = 0, 0, 0, 0
-local failed = {}
+local failed, again = {}, {}
 local count = tonumber(argv[i])
 i = i + 1
 for _ = 1, count do
   local id, shape = argv[i], shapes[argv[i + 1]]
   i = i + 2
-  local won = call('XACK', stream, group, id) == 1
-  if shape.size < 0 then
+  local won, known = false, false
+  if shape.first then
+    known = pcall('GET', keys[k])
+    -- A key of another type holds another value, too.
+    if known and known ~= argv[i] then
+      again[#again + 1] = id
+      won = nil
+    end
+  end
+  if won ~= nil then won = call('XACK', stream, group, id) == 1 end
+  if won == nil then
+    k = k + shape.size
+    i = i + shape.argc
+  elseif shape.size < 0 then
     if won then
       bury(stream, letters, group, me, at, id, shape.deliveries, argv[i], argv[i + 1])
       buried = buried + 1
@@ -117,7 +135,17 @@ for _ = 1, count do
       local command, argc = shape[c][1], shape[c][2]
       if live then
         local key, reply = keys[k], nil
-        if command == 'ONCE' then
+        if command == 'FIRST' then
+          if known then
+            live = false
+            skipped = skipped + 1
+          else
+            reply = pcall('SET', key, argv[i], 'EX', argv[i + 1])
+          end
+        elseif command == 'BURY' then
+          bury(stream, key, group, me, at, id, shape.deliveries, argv[i], argv[i + 1])
+          buried = buried + 1
+        elseif command == 'ONCE' then
           if not call('SET', key, argv[i], 'NX', 'EX', argv[i + 1]) then
             live = false
             skipped = skipped + 1
@@ -137,6 +165,9 @@ for _ = 1, count do
           bury(stream, letters, group, me, at, id, shape.deliveries, 'effect_failed',
             command .. ' ' .. key .. ': ' .. err)
         end
+      elseif won and command == 'BURY' then
+        bury(stream, keys[k], group, me, at, id, shape.deliveries, argv[i], argv[i + 1])
+        buried = buried + 1
       end
       k = k + 1
       i = i + argc
@@ -145,7 +176,7 @@ for _ = 1, count do
   end
 end
 checkpoint(stream, group, keys[3])
-return {acked, fenced, buried, skipped, failed}
+return {acked, fenced, buried, skipped, failed, again}
 """
 )
 

@@ -14,26 +14,9 @@ from quantum_ops.consumer import consumer
 from quantum_ops.errors import Reject, Retry
 from quantum_ops.events import ApplyPlan, AuditFinding, DeadLetter
 from quantum_ops.settings import RuntimeSettings
-from tests.backends import MemoryBackend, RedisBackend, fake
-from tests.servers import Server
 from tests.waiting import wait_until
 
 PLANS = streams.APPLY_PLAN.key
-
-
-@pytest.fixture(
-    params=["memory", "fakeredis", "valkey", pytest.param("redis7", marks=pytest.mark.needs_redis7)]
-)
-def backend(request, _servers):
-    if request.param == "memory":
-        return MemoryBackend()
-    if request.param == "fakeredis":
-        return fake()
-    if request.param not in _servers:
-        _servers[request.param] = Server(request.param)
-    server = _servers[request.param]
-    server.connect().flushall()
-    return RedisBackend(server.connect)
 
 
 def plan(plan_id: str) -> ApplyPlan:
