@@ -8,6 +8,7 @@ import http.client
 import re
 import time
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import requests
@@ -16,10 +17,11 @@ import urllib3
 from producers.deadline import Deadline, TimeUp
 from quantum_ops.settings import UniverseSettings
 
-HOSTS = {
-    "mainnet": "https://fapi.binance.com/fapi/v1/exchangeInfo",
-    "testnet": "https://testnet.binancefuture.com/fapi/v1/exchangeInfo",
+BASES = {
+    "mainnet": "https://fapi.binance.com",
+    "testnet": "https://testnet.binancefuture.com",
 }
+HOSTS = {mode: f"{base}/fapi/v1/exchangeInfo" for mode, base in BASES.items()}
 RATE_LIMITED = (418, 429)
 REFUSED = (403, 451)
 MAX_RETRY_AFTER_S = 3 * 86_400.0
@@ -29,6 +31,7 @@ ENCODINGS = ("", "identity", "gzip")
 # requests lets some of these through as they are: a bad CA bundle, an address it cannot encode.
 _BROKEN = (OSError, ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError)
 _BANNED_UNTIL = re.compile(rb"until (\d{13})")
+_CODE = re.compile(rb'^\s*\{\s*"code"\s*:\s*(-?\d{1,6})\b')
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +43,54 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """No snapshot. ``kind`` is from a closed set, ``retry_after_s`` what the exchange asked for."""
+    """No snapshot. ``kind`` is from a closed set, ``retry_after_s`` what the exchange asked for.
+
+    ``code`` is the exchange's own number of the error (-1021, say), None if it told none.
+    """
 
     kind: str
     detail: str
     retry_after_s: float | None = None
+    code: int | None = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}"
 
 
-class ExchangeInfo:
-    """Fetches exchangeInfo over one kept connection."""
+class Getter:
+    """Sends GET requests over one kept connection, each bounded in time and in size.
 
-    def __init__(self, settings: UniverseSettings) -> None:
-        self._settings = settings
-        self.url = settings.url or HOSTS[settings.mode]
+    ``max_bytes`` (unpacked) is the setting called ``limit``. ``hidden`` are texts that no failure
+    may repeat: what answers may be anybody, and may send back what it was sent.
+    """
+
+    def __init__(
+        self, timeout_s: float, max_bytes: int, limit: str, hidden: tuple[str, ...] = ()
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._max_bytes = max_bytes
+        self._limit = limit
+        self._hidden = tuple(text.encode() for text in hidden if text)
         self._session = requests.Session()
         self._deadline = Deadline()
         self._refusal: Failure | None = None
 
-    def fetch(self) -> Body | Failure:
-        """One GET, at most ``HTTP_TIMEOUT_SEC`` seconds in all; in the main thread only."""
+    def get(
+        self, url: str, headers: Mapping[str, str] | None = None, *, opening: bytes = b"{"
+    ) -> Body | Failure:
+        """The body of a 200 answer that begins with ``opening``; in the main thread only."""
         self._refusal = None
         try:
-            with self._deadline.within(self._settings.http_timeout_s):
-                return self._get()
+            with self._deadline.within(self._timeout_s):
+                return self._get(url, headers or {}, opening)
         except TimeUp:
-            limit = f"{self._settings.http_timeout_s:g}"
-            return self._broken(Failure("timeout", f"no whole answer within {limit} s"))
+            return self._broken(Failure("timeout", f"no whole answer within {self._timeout_s:g} s"))
         except _BROKEN as error:
-            detail = f"{type(error).__name__} from {shown(self.url)}"
+            detail = f"{type(error).__name__} from {shown(url)}"
             return self._broken(Failure(_kind(error), detail))
 
     def interrupt(self) -> None:
-        """End a fetch that is under way, and any later one, at once; safe in a signal handler."""
+        """End a request that is under way, and any later one, at once; safe in a signal handler."""
         self._deadline.cut()
 
     def close(self) -> None:
@@ -90,33 +106,76 @@ class ExchangeInfo:
         self._session.close()
         self._session = requests.Session()
 
-    def _get(self) -> Body | Failure:
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
-        timeout = self._settings.http_timeout_s
+    def _get(self, url: str, headers: Mapping[str, str], opening: bytes) -> Body | Failure:
+        headers = {"Accept": "application/json", "Accept-Encoding": "gzip", **headers}
         with self._session.get(
-            self.url, headers=headers, timeout=timeout, stream=True, allow_redirects=False
+            url, headers=headers, timeout=self._timeout_s, stream=True, allow_redirects=False
         ) as response:
             status = response.status_code
             if status != requests.codes.ok:
                 # Kept before the body is touched: a body that drips or breaks off must not make a
                 # rate limit look like a timeout, which is asked again within seconds.
-                self._refusal = _refused(response, b"")
-                return _refused(response, next(response.iter_content(500), b""))
+                self._refusal = self._refused(response, b"")
+                return self._refused(response, next(response.iter_content(500), b""))
             encoding = response.headers.get("Content-Encoding", "").strip().lower()
             if encoding not in ENCODINGS:
                 self._renew()
-                return Failure("not_json", f"content encoding {encoding[:40]!r}, not gzip")
+                shown_ = self._masked(encoding)[:40]
+                return Failure("not_json", f"content encoding {shown_!r}, not gzip")
             content = bytearray()
             for chunk in response.iter_content(16_384):
                 content += chunk
-                if len(content) > self._settings.max_bytes:
+                if len(content) > self._max_bytes:
                     self._renew()
-                    limit = self._settings.max_bytes
-                    return Failure("too_large", f"more than UNIVERSE_MAX_BYTES={limit} unpacked")
-        if content.lstrip()[:1] != b"{":
-            kind = response.headers.get("Content-Type", "no content type")
-            return Failure("not_json", f"{kind} beginning with {bytes(content[:40])!r}")
+                    told = f"more than {self._limit}={self._max_bytes} unpacked"
+                    return Failure("too_large", told)
+        if content.lstrip()[:1] != opening:
+            kind = self._masked(response.headers.get("Content-Type", "no content type"))[:100]
+            head = bytes(content[:500])
+            begun = f"{kind} beginning with {self._hide(head)[:40]!r}"
+            return Failure("not_json", begun, code=_code(head))
         return Body(bytes(content))
+
+    def _refused(self, response: requests.Response, head: bytes) -> Failure:
+        status = response.status_code
+        if 300 <= status < 400:  # noqa: PLR2004 - the HTTP classes
+            target = shown(self._masked(response.headers.get("Location", "")))
+            return Failure("redirect", f"HTTP {status} to {target}")
+        detail = f"HTTP {status} {self._hide(head)[:120].decode('utf-8', 'replace')!r}"
+        code = _code(head)
+        if status in RATE_LIMITED:
+            return Failure(f"http_{status}", detail, _retry_after_s(response, head), code)
+        kind = "http_5xx" if status >= 500 else f"http_{status}"  # noqa: PLR2004 - see above
+        return Failure(kind, detail, code=code)
+
+    def _hide(self, content: bytes) -> bytes:
+        # Length for length and before any cut, so that no part of a secret is left at its edge.
+        for secret in self._hidden:
+            content = content.replace(secret, b"*" * len(secret))
+        return content
+
+    def _masked(self, text: str) -> str:
+        return self._hide(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+class ExchangeInfo:
+    """Fetches exchangeInfo."""
+
+    def __init__(self, settings: UniverseSettings) -> None:
+        self.url = settings.url or HOSTS[settings.mode]
+        self._getter = Getter(settings.http_timeout_s, settings.max_bytes, "UNIVERSE_MAX_BYTES")
+
+    def fetch(self) -> Body | Failure:
+        """One GET, at most ``HTTP_TIMEOUT_SEC`` seconds in all; in the main thread only."""
+        return self._getter.get(self.url)
+
+    def interrupt(self) -> None:
+        """End a fetch that is under way, and any later one, at once; safe in a signal handler."""
+        self._getter.interrupt()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._getter.close()
 
 
 def shown(url: str) -> str:
@@ -140,16 +199,9 @@ def host(url: str) -> str:
     return parts.hostname if port is None else f"{parts.hostname}:{port}"
 
 
-def _refused(response: requests.Response, head: bytes) -> Failure:
-    status = response.status_code
-    if 300 <= status < 400:  # noqa: PLR2004 - the HTTP classes
-        return Failure(
-            "redirect", f"HTTP {status} to {shown(response.headers.get('Location', ''))}"
-        )
-    detail = f"HTTP {status} {head[:120].decode('utf-8', 'replace')!r}"
-    if status in RATE_LIMITED:
-        return Failure(f"http_{status}", detail, _retry_after_s(response, head))
-    return Failure("http_5xx" if status >= 500 else f"http_{status}", detail)  # noqa: PLR2004 - see above
+def _code(head: bytes) -> int | None:
+    found = _CODE.search(head)
+    return int(found[1]) if found else None
 
 
 def _retry_after_s(response: requests.Response, head: bytes) -> float | None:

@@ -13,6 +13,7 @@ import walrus
 
 from producers.churn_guard import Held
 from producers.cycle import Published, Write, turned
+from producers.lease import ACQUIRE, RELEASE
 from quantum_ops import codec, streams
 from quantum_ops.errors import DecodeError
 from quantum_ops.events import UniverseChanged
@@ -20,27 +21,6 @@ from quantum_ops.publisher import run_script
 from quantum_ops.scripts import Script
 from quantum_ops.universe import Active, content_sha256
 
-_ACQUIRE = Script(
-    """
--- KEYS: lease, fence. ARGV: owner, milliseconds. Gives the fence, or 0 if another one holds it.
-local held = redis.call('GET', KEYS[1])
-if held then
-  if string.sub(held, 1, #ARGV[1] + 1) ~= ARGV[1] .. ':' then return 0 end
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-  return tonumber(string.sub(held, #ARGV[1] + 2))
-end
-local fence = redis.call('INCR', KEYS[2])
-redis.call('SET', KEYS[1], ARGV[1] .. ':' .. fence, 'PX', ARGV[2])
-return fence
-"""
-)
-_RELEASE = Script(
-    """
--- KEYS: lease. ARGV: its value. Somebody else's lease is left alone.
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-"""
-)
 _COMMIT = Script(
     """
 -- KEYS: lease, meta, active, last_ok, symbols, held, accept, change stream, finding stream.
@@ -130,14 +110,14 @@ class Store:
     def acquire(self) -> bool:
         """Take the lease or renew it; False while another producer holds it."""
         keys = [streams.UNIVERSE_LEASE, streams.UNIVERSE_FENCE]
-        fence = int(run_script(self.db, _ACQUIRE, keys, [self.owner, self.lease_ms]))
+        fence = int(run_script(self.db, ACQUIRE, keys, [self.owner, self.lease_ms]))
         if fence:
             self.fence = fence
         return bool(fence)
 
     def release(self) -> None:
         """Give the lease back, so that a standby need not wait for it to run out."""
-        run_script(self.db, _RELEASE, [streams.UNIVERSE_LEASE], [self.lease])
+        run_script(self.db, RELEASE, [streams.UNIVERSE_LEASE], [self.lease])
 
     def bootstrap(self) -> bool:
         """Serve last_ok (flagged stale) if there is no active document; tells whether it did."""
