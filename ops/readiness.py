@@ -99,4 +99,5 @@ def _beating(process: Process, beat: Beat | None, host: str, now_ms: int) -> Ver
     if ready is None:
         return Verdict(process, "STALE", f"heartbeat with unknown state {state!r}", beat)
     handled = beat.get("handled", "")
-    return Verdict(process, ready, f"handled {handled}" if handled else "", beat)
+    detail = beat.get("detail") or (f"handled {handled}" if handled else "")
+    return Verdict(process, ready, detail, beat)

@@ -6,7 +6,10 @@ import argparse
 import importlib
 import sys
 
-PRODUCERS = {"universe": "publishes the tradeable symbols from exchangeInfo"}
+PRODUCERS = {
+    "positions": "writes the account's positions, if it is given credentials",
+    "universe": "publishes the tradeable symbols from exchangeInfo",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
