@@ -73,12 +73,15 @@ def short(key: str) -> str:
     return key.removeprefix(_PREFIX)
 
 
+_BY_EVENT: Final = {stream.event: stream for stream in CATALOGUE}
+
+
 def of(event: events.Event) -> Stream:
     """The stream that carries events of this type."""
-    for stream in CATALOGUE:
-        if stream.event is type(event):
-            return stream
-    raise KeyError(f"no stream carries {type(event).__name__}")
+    try:
+        return _BY_EVENT[type(event)]
+    except KeyError:
+        raise KeyError(f"no stream carries {type(event).__name__}") from None
 
 
 UNIVERSE_ACTIVE: Final = "quantum:cfg:universe:active"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
@@ -44,12 +44,15 @@ class Active(msgspec.Struct, frozen=True):
 class Universe:
     """What a gate may rely on. ``symbols`` is empty unless ``status`` is ``fresh`` or ``stale``.
 
-    ``reason`` says why it is not fresh. ``age_s`` counts from the last check of the producer;
+    ``reason`` says why it is not fresh, ``code`` the same as a word: ``missing``, ``unreadable``,
+    ``wrong_mode``, ``stale_flag``, ``too_old``, ``wrong_clock`` or ``inconsistent``. ``age_s``
+    counts from the last check of the producer;
     ``close_only`` are symbols that may only be reduced (known if attributes were asked for).
     """
 
     status: Status
     reason: str = ""
+    code: str = ""
     mode: str = ""
     symbols: frozenset[str] = frozenset()
     epoch: int = 0
@@ -57,13 +60,9 @@ class Universe:
     refresh_s: float = DEFAULT_REFRESH_S
     quarantined: int = 0
     attributes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    @property
-    def close_only(self) -> frozenset[str]:
-        """Symbols that may only be reduced."""
-        return frozenset(
-            symbol for symbol, row in self.attributes.items() if row.get("state") == "close_only"
-        )
+    close_only: frozenset[str] = frozenset()
+    damage: str = ""
+    """Why its content cannot be believed, whatever flag and age say; empty if it can."""
 
 
 def active_json(symbols: list[str], mode: str, asof_epoch: int) -> str:
@@ -120,7 +119,31 @@ def judge(active: Any, meta: Any, rows: Any = None, *, now_s: float, mode: str =
     try:
         return _judge(active, meta, rows, now_s, mode)
     except _UNREADABLE as error:
-        return Universe("stale", f"unreadable: {error}")
+        return Universe("stale", f"unreadable: {error}", "unreadable")
+
+
+def renewed(held: Universe, meta: Any, *, now_s: float, mode: str = "") -> Universe:
+    """``held`` with its flag and age judged anew from the raw reply of HGETALL meta.
+
+    For readers that keep the content and read meta with every batch; whether it is still the same
+    content is theirs to know (:mod:`quantum_ops.universe_cache`).
+    """
+    try:
+        fields = _texts(meta)
+        age_s = now_s - _checked(fields, 0)
+        refresh_s = _refresh_s(fields)
+    except _UNREADABLE as error:
+        return Universe("stale", f"unreadable: {error}", "unreadable")
+    problem = _flagged(held.mode, fields, mode) or _aged(age_s, refresh_s)
+    code, reason = problem or (("inconsistent", held.damage) if held.damage else ("", ""))
+    return replace(
+        held,
+        status="stale" if code else "fresh",
+        code=code,
+        reason=reason,
+        age_s=age_s,
+        refresh_s=refresh_s,
+    )
 
 
 def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Universe:
@@ -128,50 +151,71 @@ def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Univer
         if isinstance(reply, Exception):
             raise TypeError(str(reply))
     if active is None:
-        return Universe("missing", "no universe was ever published")
+        return Universe("missing", "no universe was ever published", "missing")
     document = msgspec.json.decode(active, type=Active)
-    fields = {name.decode(): value.decode() for name, value in meta.items()}
-    if not fields:
-        raise ValueError("meta is missing")
+    fields = _texts(meta)
     symbols = frozenset(document.symbols)
-    refresh_s = min(float(fields.get("refresh_sec") or DEFAULT_REFRESH_S), MAX_REFRESH_S)
+    refresh_s = _refresh_s(fields)
     texts = {symbol.decode(): row.decode() for symbol, row in (rows or {}).items()}
-    checked = float(fields.get("checked_epoch") or fields.get("asof_epoch") or document.asof_epoch)
-    age_s = now_s - checked
-    reason = (
-        _flagged(document, fields, mode)
-        or _aged(age_s, refresh_s)
-        or _inconsistent(document, fields)
-        or ("" if rows is None else _unlike(document, texts, fields))
+    age_s = now_s - _checked(fields, document.asof_epoch)
+    damage = _inconsistent(document, fields) or (
+        "" if rows is None else _unlike(document, texts, fields)
     )
+    attributes = {symbol: _row.decode(row) for symbol, row in texts.items()}
+    problem = _flagged(document.mode, fields, mode) or _aged(age_s, refresh_s)
+    code, reason = problem or (("inconsistent", damage) if damage else ("", ""))
     return Universe(
-        "stale" if reason else "fresh",
+        "stale" if code else "fresh",
         reason,
+        code,
         document.mode,
         symbols,
         int(fields.get("epoch") or 0),
         age_s,
         refresh_s,
         int(fields.get("quarantined") or 0),
-        {symbol: _row.decode(row) for symbol, row in texts.items()},
+        attributes,
+        frozenset(symbol for symbol, row in attributes.items() if row.get("state") == "close_only"),
+        damage,
     )
 
 
-def _flagged(document: Active, meta: Mapping[str, str], mode: str) -> str:
-    if mode and document.mode != mode:
-        return f"it is of {document.mode}, not of {mode}"
+def _texts(meta: Any) -> dict[str, str]:
+    if isinstance(meta, Exception):
+        raise TypeError(str(meta))
+    fields = {name.decode(): value.decode() for name, value in meta.items()}
+    if not fields:
+        raise ValueError("meta is missing")
+    return fields
+
+
+def _checked(fields: Mapping[str, str], otherwise: int) -> float:
+    return float(fields.get("checked_epoch") or fields.get("asof_epoch") or otherwise)
+
+
+def _refresh_s(fields: Mapping[str, str]) -> float:
+    return min(float(fields.get("refresh_sec") or DEFAULT_REFRESH_S), MAX_REFRESH_S)
+
+
+_Problem = tuple[str, str]
+"""(code, reason)."""
+
+
+def _flagged(told: str, meta: Mapping[str, str], mode: str) -> _Problem | None:
+    if mode and told != mode:
+        return "wrong_mode", f"it is of {told}, not of {mode}"
     if meta.get("stale") != "0":
-        return f"flagged stale: {meta.get('error') or 'no reason given'}"
-    return ""
+        return "stale_flag", f"flagged stale: {meta.get('error') or 'no reason given'}"
+    return None
 
 
-def _aged(age_s: float, refresh_s: float) -> str:
+def _aged(age_s: float, refresh_s: float) -> _Problem | None:
     # "not (a <= b)" also catches NaN, which compares false with everything.
     if not age_s <= MAX_MISSED * refresh_s:
-        return f"checked {age_s:.0f} s ago, more than {MAX_MISSED} x {refresh_s:g} s"
+        return "too_old", f"checked {age_s:.0f} s ago, more than {MAX_MISSED} x {refresh_s:g} s"
     if not age_s >= -refresh_s:
-        return f"checked {-age_s:.0f} s in the future: a clock is wrong"
-    return ""
+        return "wrong_clock", f"checked {-age_s:.0f} s in the future: a clock is wrong"
+    return None
 
 
 def _inconsistent(document: Active, meta: Mapping[str, str]) -> str:

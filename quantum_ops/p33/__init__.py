@@ -1,0 +1,1 @@
+"""P3.3, the position gate: what it knows, how it decides. The process is consumers/p33.py."""
