@@ -1,0 +1,72 @@
+"""Notes the last executed order of each symbol beside the executors' ledger of it.
+
+The amounts in that hash are the executors' own and are never touched, nor is ``updated_at``, which
+says how old the amounts are; no expiry is set either, because a ledger that expires would switch
+P3.3's mismatch checks off. A hash may hold these fields alone: it is a ledger only with amounts.
+"""
+
+from __future__ import annotations
+
+import re
+
+from quantum_ops import order_id, streams
+from quantum_ops.consumer import consumer
+from quantum_ops.context import Context
+from quantum_ops.events import ApplyResult
+from quantum_ops.publisher import run_script
+from quantum_ops.scripts import Script
+from quantum_ops.settings import PositionLedgerSettings
+
+SOURCE = "quantum_ops"
+_MOMENT = re.compile(r"[0-9TZ:.+ -]{1,40}", re.ASCII)
+NOTE = Script(
+    """
+-- KEYS: ledger. ARGV: entry id, name, value, ... Gives 1 if written, 0 if a newer result stands.
+-- Ids are compared by length, then as text: Lua's numbers would round a long one.
+local function later(a, b)
+  if #a ~= #b then return #a > #b end
+  return a > b
+end
+local known = redis.call('HGET', KEYS[1], 'last_result_id') or ''
+local ms, seq = string.match(ARGV[1], '^(%d+)-(%d+)$')
+local ms1, seq1 = string.match(known, '^(%d+)-(%d+)$')
+if ms1 and (later(ms1, ms) or (ms1 == ms and later(seq1, seq))) then return 0 end
+redis.call('HSET', KEYS[1], 'last_result_id', unpack(ARGV))
+return 1
+"""
+)
+
+
+@consumer(streams.APPLY_RESULT, settings=PositionLedgerSettings)
+def position_ledger(event: ApplyResult, context: Context) -> None:
+    """Notes order, plan and time of each executed apply.result beside the symbol's ledger."""
+    if not event.executed:
+        return
+    if not context.settings.symbol_regex.fullmatch(event.symbol):
+        context.log.warning("result_of_odd_symbol", symbol=event.symbol[:40], id=context.entry_id)
+        return
+    order = order_id.find(event)
+    if not order:
+        # Nothing at all, so that plan, time and order in the hash always belong together.
+        context.log.warning("result_without_order_id", symbol=event.symbol, id=context.entry_id)
+        return
+    fields = {
+        "last_order_id": order,
+        "last_plan_id": event.plan_id,
+        "last_result_at": _moment(event, context),
+        "metadata_source": SOURCE,
+    }
+    # Not an effect of the acknowledgement: two processes may settle in the wrong order, a claimed
+    # entry comes late. Compared and written in one step, a repeat or an older result does nothing,
+    # so it may happen before the acknowledgement, any number of times.
+    flat = [part for pair in fields.items() for part in pair]
+    key = streams.position_ledger(event.symbol)
+    if not run_script(context.db, NOTE, [key], [context.entry_id, *flat]):
+        context.log.debug("older_result_ignored", symbol=event.symbol, id=context.entry_id)
+
+
+def _moment(event: ApplyResult, context: Context) -> str:
+    """The result's own timestamp as it was written; without one, the entry's (epoch seconds)."""
+    if _MOMENT.fullmatch(event.timestamp):
+        return event.timestamp
+    return f"{int(context.entry_id.partition('-')[0]) / 1000:.3f}"
