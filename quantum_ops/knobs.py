@@ -21,6 +21,7 @@ from quantum_ops.errors import ConfigurationError
 
 DEFAULT_ENV_DIR = "/etc/quantum"
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
+_SECRET = re.compile(r"KEY|SECRET|PASSWORD|URL", re.IGNORECASE)
 T = TypeVar("T")
 Parser = Callable[[str], Any]
 
@@ -119,13 +120,14 @@ def load(section: type[T], environ: Mapping[str, str] | None = None) -> T:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(section):  # type: ignore[arg-type]  # T is a dataclass by contract
         name = field.metadata["env"]
-        found = _find(name, environ, files, problems)
+        secret = field.metadata["secret"]
+        found = _find(name, environ, files, problems, secret=secret)
         if found is None or found.text == "":
             continue
         try:
             values[field.name] = field.metadata["parse"](found.text)
         except ValueError as error:
-            shown = "(secret)" if field.metadata["secret"] else repr(found.text)
+            shown = "(secret)" if secret else repr(found.text)
             problems.append(f"{name}={shown} ({found.place}): {error}")
     if problems:
         raise ConfigurationError(*problems)
@@ -154,13 +156,17 @@ def _find(
     environ: Mapping[str, str],
     files: dict[str, list[Found]],
     problems: list[str],
+    *,
+    secret: bool,
 ) -> Found | None:
     if environ.get(name):
         return Found(environ[name].strip(), "environment")
     found = files.get(name, [])
     # Two files that disagree would make the answer depend on the alphabet: ask the operator.
     if len({item.text for item in found}) > 1:
-        places = " and ".join(f"{item.text!r} in {item.place}" for item in found)
+        places = " and ".join(
+            f"{'(secret)' if secret else repr(item.text)} in {item.place}" for item in found
+        )
         problems.append(f"{name}: {places} disagree; keep one of them")
         return None
     return found[-1] if found else None
@@ -180,7 +186,9 @@ def _read_files(folder: str, problems: list[str]) -> dict[str, list[Found]]:
                 continue
             match = _LINE.fullmatch(stripped)
             if match is None:
-                problems.append(f"{path}:{number}: {stripped[:60]!r} is no NAME=value line")
+                # A secret that is misspelt as "NAME: value" is a secret all the same.
+                shown = "(hidden)" if _SECRET.search(stripped) else repr(stripped[:60])
+                problems.append(f"{path}:{number}: {shown} is no NAME=value line")
                 continue
             values.setdefault(match[1], []).append(Found(_unquote(match[2]), f"{path}:{number}"))
     return values
