@@ -117,11 +117,10 @@ class Getter:
                 # rate limit look like a timeout, which is asked again within seconds.
                 self._refusal = self._refused(response, b"")
                 return self._refused(response, next(response.iter_content(500), b""))
-            encoding = response.headers.get("Content-Encoding", "").strip().lower()
+            encoding = self._masked(response.headers.get("Content-Encoding", "")).strip().lower()
             if encoding not in ENCODINGS:
                 self._renew()
-                shown_ = self._masked(encoding)[:40]
-                return Failure("not_json", f"content encoding {shown_!r}, not gzip")
+                return Failure("not_json", f"content encoding {encoding[:40]!r}, not gzip")
             content = bytearray()
             for chunk in response.iter_content(16_384):
                 content += chunk
@@ -129,12 +128,13 @@ class Getter:
                     self._renew()
                     told = f"more than {self._limit}={self._max_bytes} unpacked"
                     return Failure("too_large", told)
-        if content.lstrip()[:1] != opening:
+        # Hidden in a good body, too: what is odd in a row is repeated in the log.
+        body = self._hide(bytes(content))
+        if body.lstrip()[:1] != opening:
             kind = self._masked(response.headers.get("Content-Type", "no content type"))[:100]
-            head = bytes(content[:500])
-            begun = f"{kind} beginning with {self._hide(head)[:40]!r}"
-            return Failure("not_json", begun, code=_code(head))
-        return Body(bytes(content))
+            begun = f"{kind} beginning with {body[:40]!r}"
+            return Failure("not_json", begun, code=_code(body[:500]))
+        return Body(body)
 
     def _refused(self, response: requests.Response, head: bytes) -> Failure:
         status = response.status_code

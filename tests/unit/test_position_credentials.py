@@ -109,7 +109,7 @@ def test_env_files_that_disagree_on_a_secret_do_not_show_it(tmp_path):
 
 def test_env_file_with_a_misspelt_secret_does_not_show_it(tmp_path):
     (tmp_path / "a.env").write_text(f"BINANCE_API_SECRET: {CANARY}\n")
-    with pytest.raises(ConfigurationError, match="a.env:1: .hidden. is no NAME=value") as refused:
+    with pytest.raises(ConfigurationError, match=r"a\.env:1: .hidden. is no NAME=value") as refused:
         load(QUANTUM_ENV_DIR=str(tmp_path))
     assert "CANARY" not in str(refused.value)
 
