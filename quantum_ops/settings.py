@@ -344,16 +344,10 @@ class PositionsSettings:
         "BINANCE_API_SECRET", text, "", "Secret of that key. Never logged.", secret=True
     )
     api_key_file: str = knob(
-        "BINANCE_API_KEY_FILE",
-        text,
-        "",
-        "File that holds the API key instead; others must not be able to read it.",
+        "BINANCE_API_KEY_FILE", text, "", "File that holds the key instead; not for others to read."
     )
     api_secret_file: str = knob(
-        "BINANCE_API_SECRET_FILE",
-        text,
-        "",
-        "File that holds the secret instead; others must not be able to read it.",
+        "BINANCE_API_SECRET_FILE", text, "", "File that holds the secret; not for others to read."
     )
     refresh_s: float = knob(
         "POSITIONS_REFRESH_SEC",
@@ -363,10 +357,7 @@ class PositionsSettings:
         "P33_STALE_THRESHOLD_SEC.",
     )
     http_timeout_s: float = knob(
-        "POSITIONS_HTTP_TIMEOUT_SEC",
-        decimal(0.05, 30, "s"),
-        4.0,
-        "Seconds for one whole request, connection and slow drips included.",
+        "POSITIONS_HTTP_TIMEOUT_SEC", decimal(0.05, 30, "s"), 4.0, "Seconds for one whole request."
     )
     recv_window_ms: int = knob(
         "POSITIONS_RECV_WINDOW_MS",
@@ -381,10 +372,7 @@ class PositionsSettings:
         "Largest unpacked body that is read; real ones are below 500 KiB.",
     )
     symbol_regex: re.Pattern[str] = knob(
-        "UNIVERSE_SYMBOL_REGEX",
-        regex,
-        SYMBOL_REGEX,
-        "The same setting as the universe's: symbols whose positions are written.",
+        "UNIVERSE_SYMBOL_REGEX", regex, SYMBOL_REGEX, "Symbols whose positions are written."
     )
 
 
@@ -393,10 +381,7 @@ class PositionLedgerSettings:
     """The consumer that notes the last order of each symbol."""
 
     symbol_regex: re.Pattern[str] = knob(
-        "UNIVERSE_SYMBOL_REGEX",
-        regex,
-        SYMBOL_REGEX,
-        "The same setting as the universe's: symbols whose ledgers are written.",
+        "UNIVERSE_SYMBOL_REGEX", regex, SYMBOL_REGEX, "Symbols whose ledgers are written."
     )
 
 
