@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
+import shutil
 
 import pytest
 
@@ -11,6 +14,7 @@ from producers.signed_exchange import base
 from quantum_ops import knobs
 from quantum_ops.errors import ConfigurationError
 from quantum_ops.settings import PositionsSettings
+from tests.contract.reference import ROOT
 
 CANARY = "CANARY" + "k" * 58
 
@@ -146,3 +150,23 @@ def test_address_that_cannot_be_meant_is_refused(url, told):
         base(knobs.load(PositionsSettings, {"QUANTUM_ENV_DIR": "/x", "POSITIONS_URL": url}))
     assert told in str(refused.value)
     assert "CANARY" not in str(refused.value)
+
+
+EXAMPLE = ROOT / "ops" / "env" / "positions.env.example"
+
+
+def test_example_loads_as_it_stands_and_is_off(tmp_path):
+    shutil.copy(EXAMPLE, tmp_path / "positions.env")
+    settings = knobs.load(PositionsSettings, {"QUANTUM_ENV_DIR": str(tmp_path)})
+    assert settings == PositionsSettings()
+    assert credentials.load(settings) is None
+
+
+def test_every_setting_stands_in_the_example_or_is_the_universe_s():
+    text = EXAMPLE.read_text(encoding="utf-8")
+    missing = [
+        field.metadata["env"]
+        for field in dataclasses.fields(PositionsSettings)
+        if not re.search(rf"^#?{field.metadata['env']}=", text, re.MULTILINE)
+    ]
+    assert missing == ["UNIVERSE_MODE"]
