@@ -337,7 +337,7 @@ class PositionsSettings:
         "BINANCE_API_KEY",
         text,
         "",
-        "API key; needs the right to read only. Never logged. Without credentials nothing is asked.",
+        "API key; the right to read is enough. Never logged. Without credentials nothing is asked.",
         secret=True,
     )
     api_secret: str = knob(
