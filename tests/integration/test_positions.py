@@ -554,3 +554,48 @@ def test_server_that_goes_away_is_waited_for_and_the_exchange_is_not_hammered(wo
 def test_lease_outlasts_a_request_and_is_shorter_than_the_patience_of_p33():
     settings = PositionsSettings()
     assert settings.http_timeout_s * 1000 < program.lease_ms(settings) < 10_000
+
+
+def test_stop_does_not_wait_for_an_answer_and_blames_nobody_for_it(valkey, world):
+    running = Running(
+        valkey.url, POSITIONS_URL=world.base, BINANCE_API_KEY=KEY, BINANCE_API_SECRET=SECRET,
+        POSITIONS_REFRESH_SEC="0.2", POSITIONS_HTTP_TIMEOUT_SEC="20",
+    )  # fmt: skip
+    try:
+        wait_until(lambda: world.asked >= 1, 15)
+        world.say = drip(b"[" * 4000, 0.05, headers=False)
+        asked = world.asked
+        wait_until(lambda: world.asked > asked, 10)
+    finally:
+        at = time.monotonic()
+        code = running.end()
+    assert (code, time.monotonic() - at < 2) == (0, True)
+    assert "positions_not_fetched" not in running.output.getvalue()
+    assert valkey.connect().get(streams.POSITIONS_LEASE) is None
+
+
+def test_frozen_leader_that_wakes_up_puts_nothing_old_back(valkey, world):
+    environ = {
+        "POSITIONS_URL": world.base, "BINANCE_API_KEY": KEY, "BINANCE_API_SECRET": SECRET,
+        "POSITIONS_REFRESH_SEC": "0.2", "POSITIONS_HTTP_TIMEOUT_SEC": "1",
+    }  # fmt: skip
+    db = valkey.connect()
+    first = Running(valkey.url, **environ)
+    wait_until(lambda: world.asked >= 2, 15)
+    second = Running(valkey.url, **environ)
+    try:
+        wait_until(lambda: beat_of(db).get("role") == "standby", 15)
+        lease = db.get(streams.POSITIONS_LEASE)
+        first.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: db.get(streams.POSITIONS_LEASE) not in (None, lease), 10)
+        world.rows = [row("BTCUSDT", "9")]
+        wait_until(lambda: db.hget(streams.position("BTCUSDT"), "position_amt") == b"9", 10)
+        heir = db.get(streams.POSITIONS_LEASE)
+        first.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: "lease_lost" in first.output.getvalue(), 10)
+        assert db.hget(streams.position("BTCUSDT"), "position_amt") == b"9"
+        assert db.get(streams.POSITIONS_LEASE) == heir
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+        first.end()
+        second.end()
