@@ -171,44 +171,61 @@ def encode(event: Event) -> list[bytes]:
 
     ``None`` fields are left out. Lists and objects are canonical JSON (sorted keys).
     """
-    flat: list[bytes] = _encoder(type(event))(event)
-    size = len(b"".join(flat))
+    names, values = split(event)
+    flat: list[bytes] = [b""] * (2 * len(names))
+    flat[::2], flat[1::2] = names, values
+    return [b"schema", event.schema.encode(), *flat] if event.schema else flat
+
+
+def split(event: Event) -> tuple[tuple[bytes, ...], list[bytes]]:
+    """Names and values of ``event`` apart, without its schema.
+
+    Names are the same for all events of a type (without ``None`` fields), so they need to travel
+    once for many. Raises ``ValueError`` above ``MAX_ENTRY_BYTES``.
+    """
+    names, values = _splitter(type(event))(event)
+    size = len(b"".join(values)) + len(b"".join(names))
     if size > MAX_ENTRY_BYTES:
         raise ValueError(f"{type(event).__name__} has {size} bytes; at most {MAX_ENTRY_BYTES}")
-    return flat
+    return names, values
+
+
+_Split = Callable[[Event], tuple[tuple[bytes, ...], list[bytes]]]
 
 
 @functools.cache
-def _encoder(event: type[Event]) -> Callable[[Event], list[bytes]]:
-    """A function from an event of this type to its flat list, written for exactly its fields.
+def _splitter(event: type[Event]) -> _Split:
+    """A function that splits events of this type, written for exactly its fields.
 
     Gates publish one event for each plan: looking the fields up each time would be half of what
     that costs. As in Decoder, the source holds names of our own types only.
     """
     hints = typing.get_type_hints(event, include_extras=True)
     scope: dict[str, Any] = {"to_text": _to_text}
-    always, maybe = [], []
-    if event.schema:
-        always += [repr(b"schema"), repr(event.schema.encode())]
+    names: list[bytes] = []
+    values: list[str] = []
+    maybe: list[str] = []
     for field in msgspec.structs.fields(event):
-        name, value = repr(field.encode_name.encode()), f"event.{field.name}"
+        name, value = field.encode_name.encode(), f"event.{field.name}"
         hint = hints[field.name]
         if type(None) in typing.get_args(hint):
             maybe.append(
-                f"    if {value} is not None: flat += ({name}, to_text({value}).encode())\n"
+                f"    if {value} is not None:\n"
+                f"        names += ({name!r},)\n"
+                f"        values.append(to_text({value}).encode())\n"
             )
-        elif hint is bool:
-            always += [name, f'b"true" if {value} else b"false"']
-        elif _is_text(hint):
-            always += [name, f"{value}.encode()"]
+            continue
+        names.append(name)
+        if hint is bool:
+            values.append(f'b"true" if {value} else b"false"')
         else:
-            always += [name, f"to_text({value}).encode()"]
-    source = (
-        f"def flatten(event):\n    flat = [{', '.join(always)}]\n{''.join(maybe)}    return flat\n"
-    )
+            values.append(f"{value if _is_text(hint) else f'to_text({value})'}.encode()")
+    scope["NAMES"] = tuple(names)
+    source = f"def split(event):\n    values = [{', '.join(values)}]\n"
+    source += f"    names = NAMES\n{''.join(maybe)}    return names, values\n"
     exec(source, scope)  # noqa: S102 - see the docstring: nothing foreign is in it
-    flatten: Callable[[Event], list[bytes]] = scope["flatten"]
-    return flatten
+    made: _Split = scope["split"]
+    return made
 
 
 def _is_text(hint: Any) -> bool:

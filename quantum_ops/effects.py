@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
 from quantum_ops import codec, streams
 from quantum_ops.events import Event
 
-Command = tuple[Any, ...]
-"""(name, key, argument, ...): one Redis command with its single key in second place."""
+Skeleton = tuple[str, int, tuple[Any, ...]]
+"""(name, number of values, constants): what many commands share, so that it travels once.
+
+The constants follow the values, as EX and seconds do in SET. Those of XADD are the number of
+leading arguments, these arguments, and the names between which the values go.
+"""
+Command = tuple[Skeleton, str, Sequence[Any]]
+"""(skeleton, key, values): one Redis command with its single key."""
 
 ONCE = "ONCE"
 FIRST = "FIRST"
@@ -37,7 +45,7 @@ class Effects:
 
         For effects that must not happen twice even if the same event was published twice.
         """
-        self.commands.append((ONCE, key, value, ttl_s))
+        self.commands.append(((ONCE, 1, (ttl_s,)), key, (value,)))
 
     def first(self, key: str, value: str, *, ttl_s: int) -> None:
         """Claim ``key`` for ``value``; MUST be the first effect declared.
@@ -49,46 +57,47 @@ class Effects:
         """
         if self.commands:
             raise ValueError("first() comes after other effects; declare it before them")
-        self.commands.append((FIRST, key, value, ttl_s))
+        self.commands.append(((FIRST, 1, (ttl_s,)), key, (value,)))
 
     def set(self, key: str, value: str | bytes, *, ttl_s: int | None = None) -> None:
         """SET, with an expiry if ``ttl_s``."""
         tail = ("EX", ttl_s) if ttl_s is not None else ()
-        self.commands.append(("SET", key, value, *tail))
+        self.commands.append((("SET", 1, tail), key, (value,)))
 
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
         """HSET of all of ``mapping``."""
         if len(mapping) > MAX_ARGUMENTS // 2:
             raise ValueError(f"{key}: {len(mapping)} fields; split into several effects")
-        self.commands.append(("HSET", key, *chain.from_iterable(mapping.items())))
+        flat = tuple(chain.from_iterable(mapping.items()))
+        self.commands.append((("HSET", len(flat), ()), key, flat))
 
     def hdel(self, key: str, *fields: str) -> None:
         """HDEL."""
-        self.commands.append(("HDEL", key, *fields))
+        self.commands.append((("HDEL", len(fields), ()), key, fields))
 
     def incr(self, key: str, by: int = 1) -> None:
         """INCRBY."""
-        self.commands.append(("INCRBY", key, by))
+        self.commands.append((("INCRBY", 1, ()), key, (by,)))
 
     def hincr(self, key: str, field: str, by: int = 1) -> None:
         """HINCRBY."""
-        self.commands.append(("HINCRBY", key, field, by))
+        self.commands.append((("HINCRBY", 2, ()), key, (field, by)))
 
     def zadd(self, key: str, member: str, score: float) -> None:
         """ZADD of one member."""
-        self.commands.append(("ZADD", key, score, member))
+        self.commands.append((("ZADD", 2, ()), key, (score, member)))
 
     def zrem(self, key: str, *members: str) -> None:
         """ZREM."""
-        self.commands.append(("ZREM", key, *members))
+        self.commands.append((("ZREM", len(members), ()), key, members))
 
     def expire(self, key: str, ttl_s: int) -> None:
         """EXPIRE in seconds."""
-        self.commands.append(("EXPIRE", key, ttl_s))
+        self.commands.append((("EXPIRE", 1, ()), key, (ttl_s,)))
 
     def delete(self, key: str) -> None:
         """DEL."""
-        self.commands.append(("DEL", key))
+        self.commands.append((("DEL", 0, ()), key, ()))
 
     def publish(self, event: Event) -> None:
         """Append ``event`` to the stream of its type.
@@ -98,4 +107,25 @@ class Effects:
         stream = streams.of(event)
         if not stream.ours:
             raise PermissionError(f"{stream.key} belongs to the trading side and is never written")
-        self.commands.append(("XADD", stream.key, "*", *codec.encode(event)))
+        names, values = codec.split(event)
+        self.commands.append((_adding(event.schema, names), stream.key, values))
+
+
+def bury(reason: str, error: str) -> Command:
+    """The effect that puts the entry itself into the dead letter, whatever becomes of others."""
+    return (BURY, 2, ()), streams.DEAD_LETTER.key, (reason, error)
+
+
+def spelt(command: Command) -> list[Any]:
+    """Name, key and all arguments, as Redis takes them."""
+    (name, _, constants), key, values = command
+    if name != "XADD":
+        return [name, key, *values, *constants]
+    lead, names = constants[1 : 1 + constants[0]], constants[1 + constants[0] :]
+    return [name, key, *lead, *chain.from_iterable(zip(names, values, strict=True))]
+
+
+@lru_cache(256)
+def _adding(schema: str, names: tuple[bytes, ...]) -> Skeleton:
+    lead = ("*", "schema", schema) if schema else ("*",)
+    return "XADD", len(names), (len(lead), *lead, *names)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol
 
-from quantum_ops import client, codec, entry_id, outcome, streams
+from quantum_ops import client, codec, entry_id, outcome
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
-from quantum_ops.effects import BURY, FIRST, Command
+from quantum_ops.effects import FIRST, Command, bury
 from quantum_ops.errors import DecodeError, Reject
 from quantum_ops.inbox import Letter, RawEntry, Settlement
 from quantum_ops.observe import BatchReport
@@ -233,9 +233,8 @@ class Handling:
     ) -> None:
         if commands:
             # After a leading FIRST, which must stay in front; BURY itself is always applied.
-            bury = (BURY, streams.DEAD_LETTER.key, letter.reason, letter.error)
-            at = 1 if commands[0][0] == FIRST else 0
-            made = [*commands[:at], bury, *commands[at:]]
+            at = 1 if commands[0][0][0] == FIRST else 0
+            made = [*commands[:at], bury(letter.reason, letter.error), *commands[at:]]
             settlement.applied.append((letter.entry_id, letter.deliveries, made))
         else:
             settlement.letters.append(letter)

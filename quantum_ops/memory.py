@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quantum_ops import codec, entry_id, events, streams
+from quantum_ops.effects import BURY, FIRST, Command, spelt
 from quantum_ops.inbox import (
     Batch,
     Claimed,
@@ -73,9 +74,9 @@ class MemoryRedis:
             self._expires_s.pop(key, None)
         return self.keys.get(key)
 
-    def apply(self, command: tuple[Any, ...]) -> bool:
+    def apply(self, command: Command) -> bool:
         """One effect; False when ``ONCE`` met its key. Raises :class:`WrongTypeError`."""
-        name, key, *args = command
+        name, key, *args = spelt(command)
         return _COMMANDS[name](self, key, *args) is not False
 
     def _set(self, key: str, value: Any, *tail: Any) -> None:
@@ -92,10 +93,11 @@ class MemoryRedis:
 
     def refuses_first(self, commands: list[Any]) -> bool:
         """Whether the key of a FIRST that leads ``commands`` holds another value than its own."""
-        if not commands or commands[0][0] != "FIRST":
+        if not commands or commands[0][0][0] != FIRST:
             return False
-        known = self.get(commands[0][1])
-        return known is not None and known != _bytes(commands[0][2])
+        (_, key, values) = commands[0]
+        known = self.get(key)
+        return known is not None and known != _bytes(values[0])
 
     def _hash(self, key: str) -> dict[bytes, Any]:
         if self.get(key) is None:
@@ -302,8 +304,8 @@ class MemoryInbox:
     ) -> None:
         live = True
         for command in commands:
-            if command[0] == "BURY":
-                self._bury(key, id_, deliveries, *command[2:])
+            if command[0][0] == BURY:
+                self._bury(key, id_, deliveries, *command[2])
                 receipt.buried += 1
                 continue
             try:
@@ -312,7 +314,7 @@ class MemoryInbox:
                     live = False
             except WrongTypeError as error:
                 receipt.failed.append((id_, str(error)))
-                text = f"{command[0]} {command[1]}: {error}"
+                text = f"{command[0][0]} {command[1]}: {error}"
                 self._bury(key, id_, deliveries, "effect_failed", text)
                 live = False
 

@@ -150,11 +150,13 @@ class RedisInbox:
         entries: list[Any] = []
         add(rows, keys, shapes, entries)
         args: list[Any] = [self._group, self._me, _moment(), len(shapes)]
-        for deliveries, *commands in shapes:
-            if commands == [None]:
+        for deliveries, *skeletons in shapes:
+            if skeletons == [None]:
                 args += (deliveries, -1)
-            else:
-                args += (deliveries, len(commands) // 2, *commands)
+                continue
+            args += (deliveries, len(skeletons))
+            for name, size, constants in skeletons:
+                args += (name, size, len(constants), *constants)
         args.append(len(rows))
         return "finish", len(rows), _evalsha(FINISH, keys, args + entries)
 
@@ -275,20 +277,22 @@ def _add_applied(
         shape: Any
         if len(commands) == 1:
             # By far the most frequent case, and the hottest lines of all.
-            command = commands[0]
-            shape = (deliveries, command[0], len(command) - 2)
-            keys.append(command[1])
-            arguments: Any = command[2:]
-        else:
-            shape = (deliveries, *(x for one in commands for x in (one[0], len(one) - 2)))
-            keys += [one[1] for one in commands]
-            arguments = [argument for one in commands for argument in one[2:]]
-        number = shapes.get(shape)
-        if number is None:
-            number = shapes[shape] = len(shapes) + 1
-        entries.append(id_)
-        entries.append(number)
-        entries += arguments
+            skeleton, key, values = commands[0]
+            shape = (deliveries, skeleton)
+            keys.append(key)
+            entries += (id_, shapes.get(shape) or _shape(shapes, shape))
+            entries += values
+            continue
+        shape = (deliveries, *[one[0] for one in commands])
+        entries += (id_, shapes.get(shape) or _shape(shapes, shape))
+        for _, key, values in commands:
+            keys.append(key)
+            entries += values
+
+
+def _shape(shapes: dict[Any, int], shape: Any) -> int:
+    number = shapes[shape] = len(shapes) + 1
+    return number
 
 
 def _add_letters(

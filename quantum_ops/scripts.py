@@ -75,11 +75,13 @@ FINISH = Script(
     + """
 -- KEYS: stream, dead letter stream, checkpoint, then one key for each effect in order.
 -- ARGV: group, consumer, moment, number of shapes, the shapes, number of entries, the entries.
--- A shape is what many entries share: deliveries, n >= 0 and n pairs (command, argument count), or
--- deliveries, -1 for a letter. An entry is id, number of its shape, then its arguments in order
--- (without keys), or reason and error for a letter. Shapes halve what travels and is parsed.
--- A shape that begins with FIRST asks its key before all else: an entry whose key holds another
--- value is neither acknowledged nor applied, but named in the answer, to be handled once more.
+-- A shape is what many entries share: deliveries, n >= 0 and n commands (name, number of values,
+-- number of constants, constants), or deliveries, -1 for a letter. An entry is id, number of its
+-- shape, then the values of its commands in order, or reason and error for a letter. Shapes halve
+-- what travels and is parsed. Each command of a shape keeps a row, its arguments, of which only
+-- key and values are put in anew for each entry.
+-- A shape that begins with FIRST claims its key before all else: an entry whose key holds another
+-- value is put back among the pending and named in the answer, to be handled once more.
 -- BURY puts the entry into the dead letter, whatever became of the effects around it.
 -- XACK comes first: it answers 1 to exactly one caller, which is the fence that keeps a process
 -- that slept through a claim from applying its effects a second time. As the first write it also
@@ -94,9 +96,25 @@ for number = 1, tonumber(argv[4]) do
   i = i + 2
   shape.argc = 0
   for c = 1, shape.size do
-    shape[c] = {argv[i], tonumber(argv[i + 1])}
-    shape.argc = shape.argc + shape[c][2]
-    i = i + 2
+    local name, argc, constants = argv[i], tonumber(argv[i + 1]), tonumber(argv[i + 2])
+    local row, places, n = {''}, {}, 1
+    i = i + 3
+    if name == 'XADD' then
+      local lead = tonumber(argv[i])
+      for j = 1, lead do row[1 + j] = argv[i + j] end
+      n = 1 + lead
+      for j = 1, argc do
+        row[n + 1], row[n + 2], places[j] = argv[i + lead + j], '', n + 2
+        n = n + 2
+      end
+    else
+      for j = 1, argc do row[1 + j], places[j] = '', 1 + j end
+      for j = 1, constants do row[1 + argc + j] = argv[i + j - 1] end
+      n = 1 + argc + constants
+    end
+    i = i + constants
+    shape[c] = {name, argc, row, places, n}
+    shape.argc = shape.argc + argc
   end
   shape.first = shape.size > 0 and shape[1][1] == 'FIRST'
   shapes[tostring(number)] = shape
@@ -108,16 +126,19 @@ i = i + 1
 for _ = 1, count do
   local id, shape = argv[i], shapes[argv[i + 1]]
   i = i + 2
-  local won, known = false, false
-  if shape.first then
-    known = pcall('GET', keys[k])
+  local won = call('XACK', stream, group, id) == 1
+  local known = false
+  if won and shape.first then
+    local key, ttl = keys[k], shape[1][3][3]
+    known = pcall('SET', key, argv[i], 'NX', 'GET', 'EX', ttl)
     -- A key of another type holds another value, too.
     if known and known ~= argv[i] then
+      -- Pending again, as it was: JUSTID charges nothing, the count is the one it had.
+      call('XCLAIM', stream, group, me, '0', id, 'RETRYCOUNT', shape.deliveries, 'FORCE', 'JUSTID')
       again[#again + 1] = id
       won = nil
     end
   end
-  if won ~= nil then won = call('XACK', stream, group, id) == 1 end
   if won == nil then
     k = k + shape.size
     i = i + shape.argc
@@ -132,30 +153,30 @@ for _ = 1, count do
   else
     local live = won
     for c = 1, shape.size do
-      local command, argc = shape[c][1], shape[c][2]
+      local part = shape[c]
+      local command, argc, row = part[1], part[2], part[3]
       if live then
         local key, reply = keys[k], nil
         if command == 'FIRST' then
           if known then
             live = false
             skipped = skipped + 1
-          else
-            reply = pcall('SET', key, argv[i], 'EX', argv[i + 1])
           end
         elseif command == 'BURY' then
           bury(stream, key, group, me, at, id, shape.deliveries, argv[i], argv[i + 1])
           buried = buried + 1
         elseif command == 'ONCE' then
-          if not call('SET', key, argv[i], 'NX', 'EX', argv[i + 1]) then
+          if not call('SET', key, argv[i], 'NX', 'EX', row[3]) then
             live = false
             skipped = skipped + 1
           end
-        elseif argc == 1 then
+        elseif part[5] == 2 then
           reply = pcall(command, key, argv[i])
-        elseif argc == 2 then
-          reply = pcall(command, key, argv[i], argv[i + 1])
         else
-          reply = pcall(command, key, unpack(argv, i, i + argc - 1))
+          local places = part[4]
+          row[1] = key
+          for j = 1, argc do row[places[j]] = argv[i + j - 1] end
+          reply = pcall(command, unpack(row, 1, part[5]))
         end
         if type(reply) == 'table' and reply.err then
           live = false

@@ -28,12 +28,20 @@ class Backend:
     """What a story needs: add entries, run a consumer, look at what came of it."""
 
     def runner(
-        self, consumer: Consumer, name: str = "one", runtime: RuntimeSettings = QUICK
+        self,
+        consumer: Consumer,
+        name: str = "one",
+        runtime: RuntimeSettings = QUICK,
+        *,
+        settings: Any = None,
+        clock: Clock | None = None,
     ) -> tuple[Runner, Recorder]:
         """A runner of ``consumer`` as process ``name``, opened."""
         observer = Recorder()
-        clock = Clock()
-        context = Context(consumer.name, self.client(), logs.get(), clock)
+        clock = clock or Clock()
+        if settings is None and consumer.settings is not None:
+            settings = consumer.settings()
+        context = Context(consumer.name, self.client(), logs.get(), clock, settings)
         inbox = self.inbox(tuple(s.key for s in consumer.streams), consumer.name, name)
         runner = Runner(consumer, inbox, context, consumer.bound(runtime), observer, clock=clock)
         runner.open()

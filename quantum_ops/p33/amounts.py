@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_DOWN, Context, Decimal, InvalidOperation
+from functools import lru_cache
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,2})?", re.ASCII)
 MAX_TEXT = 64
@@ -24,7 +25,15 @@ def amount(text: str | bytes) -> Decimal:
     """
     if isinstance(text, bytes):
         text = text.decode()
-    if len(text) > MAX_TEXT or not _NUMBER.fullmatch(text):
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"{text[:40]!r}... has {len(text)} characters")
+    return _parsed(text)
+
+
+# The same few quantities come again and again, and parsing one costs more than deciding on it.
+@lru_cache(8192)
+def _parsed(text: str) -> Decimal:
+    if not _NUMBER.fullmatch(text):
         raise ValueError(f"{text[:40]!r} is no plain number")
     value = Decimal(text)
     if value and not -MAX_EXPONENT <= value.adjusted() <= MAX_EXPONENT:

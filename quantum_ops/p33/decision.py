@@ -35,6 +35,7 @@ MAX_AHEAD_S = 2.0
 """Seconds by which another host's clock may run ahead of ours."""
 MAX_AGE_S = 86_400
 """Seconds for which decided plan ids are remembered; an older plan may have been decided before."""
+_HUNDREDTH = Decimal("0.01")
 _REDUCING = {"LONG": "SELL", "SHORT": "BUY"}
 _ENLARGING = {"LONG": "BUY", "SHORT": "SELL"}
 
@@ -193,7 +194,7 @@ def _reduce(
     problem = books or _cooldown(snapshot, rules, now_s)
     if problem:
         return problem
-    return _closing(plan, position.copy_abs(), allowlist.step(plan.symbol))
+    return _closing(plan, position.copy_abs(), allowlist.steps.of(plan.symbol))
 
 
 def _closing(plan: ApplyPlan, size: Decimal, step: Decimal | None) -> Decision:
@@ -229,8 +230,8 @@ def _books(
     amounts = {"position_amt": str(position), "ledger_amt": str(ledger)}
     if side_of(ledger) != side_of(position):
         return _deny("reconcile_required_side_mismatch", **amounts)
-    tolerance = times(position.copy_abs(), rules.tolerance_pct / 100)
-    step = allowlist.step(plan.symbol)
+    tolerance = times(times(position.copy_abs(), rules.tolerance_pct), _HUNDREDTH)
+    step = allowlist.steps.of(plan.symbol)
     if distance(position, ledger) > max(tolerance, step or ZERO):
         return _deny("reconcile_required_qty_mismatch", **amounts)
     return None
