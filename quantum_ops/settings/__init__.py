@@ -1,0 +1,34 @@
+"""The only place where settings are declared: name, type, unit, default and reason of each."""
+
+from __future__ import annotations
+
+from quantum_ops.settings.p33 import P33Settings
+from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
+from quantum_ops.settings.runtime import RuntimeSettings
+from quantum_ops.settings.server import RedisSettings, ServerSettings
+from quantum_ops.settings.universe import SYMBOL_REGEX, UniverseAuditSettings, UniverseSettings
+
+SECTIONS = (
+    RedisSettings,
+    ServerSettings,
+    RuntimeSettings,
+    UniverseSettings,
+    UniverseAuditSettings,
+    P33Settings,
+    PositionsSettings,
+    PositionLedgerSettings,
+)
+"""Every section, for the docs and the tests that compare them."""
+
+__all__ = [
+    "SECTIONS",
+    "SYMBOL_REGEX",
+    "P33Settings",
+    "PositionLedgerSettings",
+    "PositionsSettings",
+    "RedisSettings",
+    "RuntimeSettings",
+    "ServerSettings",
+    "UniverseAuditSettings",
+    "UniverseSettings",
+]

