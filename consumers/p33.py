@@ -1,0 +1,244 @@
+"""P3.3, the position gate: writes a permit or a denial for every plan that asks for one.
+
+How it decides stands in quantum_ops/p33 and docs/p33.md; here is what it reads and writes. It makes
+no HTTP call: a slow exchange never delays a permit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import hiredis
+import msgspec
+
+from quantum_ops import client, permits, streams
+from quantum_ops.consumer import consumer
+from quantum_ops.context import Context
+from quantum_ops.errors import DecodeError, Reject
+from quantum_ops.events import ApplyPlan, AuditFinding, PermitDecided
+from quantum_ops.p33 import snapshot
+from quantum_ops.p33.allowlist import Allowlist
+from quantum_ops.p33.amounts import ZERO
+from quantum_ops.p33.decision import EVALUATED, MAX_AGE_S, Decision, decide
+from quantum_ops.p33.watch import Watch
+from quantum_ops.settings import P33Settings
+
+GATE = "p33"
+BLOCK_MS = 200
+"""Longest wait for plans between two looks at the universe while nothing is to be decided."""
+MAX_SYMBOL = 64
+MAX_PLAN_ID = 256
+_NOTHING_KNOWN = snapshot.Snapshot()
+
+
+class Gate:
+    """What one process holds: who signs, and what is kept between batches."""
+
+    def __init__(self, context: Context) -> None:
+        settings: P33Settings = context.settings
+        self.watch = Watch(settings)
+        self.commands = snapshot.Commands()
+        self.signer = (
+            permits.Signer.from_file(settings.signing_key) if settings.signing_key else None
+        )
+        if self.signer is None:
+            context.log.warning(
+                "permits_unsigned", cure="name an Ed25519 key in P33_SIGNING_KEY (docs/permits.md)"
+            )
+
+
+@dataclass(slots=True)
+class State:
+    """What one batch is decided on, read in one round trip."""
+
+    allowlist: Allowlist
+    snapshots: Mapping[str, snapshot.Snapshot]
+    now_s: float
+    moment: datetime
+    decided: Any
+    """On a repeated delivery: what stands under the plan's decided key (None: nothing)."""
+
+
+def fetch(plans: Sequence[ApplyPlan], context: Context) -> State:
+    """The universe's epoch and flags, and each symbol's state, in one round trip for the batch."""
+    gate: Gate = context.held
+    symbols = list(
+        {p.symbol for p in plans if p.decision in EVALUATED and len(p.symbol) <= MAX_SYMBOL}
+    )
+    packed = [gate.watch.packed(), *map(gate.commands.packed, symbols)]
+    count = gate.watch.COMMANDS + snapshot.COMMANDS * len(symbols)
+    if context.attempt > 1:
+        packed.append(_ask_decided(plans[0].plan_id))
+        count += 1
+    replies = client.ask(context.db, b"".join(packed), count)
+    decided = replies.pop() if context.attempt > 1 else None
+    now_s = context.clock.now_s()
+    allowlist = gate.watch.judge(context, replies[: gate.watch.COMMANDS])
+    parts = range(gate.watch.COMMANDS, len(replies), snapshot.COMMANDS)
+    known = [snapshot.read(replies[at : at + snapshot.COMMANDS]) for at in parts]
+    return State(allowlist, dict(zip(symbols, known, strict=True)), now_s, _moment(now_s), decided)
+
+
+def look(context: Context) -> None:
+    """Follow the universe while no plan comes."""
+    gate: Gate = context.held
+    gate.watch.look(context)
+
+
+def deny_undecodable(flat: Sequence[bytes], error: DecodeError, context: Context) -> None:
+    """A denial beside the dead letter, if the entry says without doubt which plan it means."""
+    gate: Gate = context.held
+    plan_id = _only(flat, b"plan_id")
+    if not 0 < len(plan_id) <= MAX_PLAN_ID:
+        return
+    symbol = _only(flat, b"symbol")[:MAX_SYMBOL]
+    digest = hashlib.sha256(msgspec.msgpack.encode(list(flat))).hexdigest()
+    decided = None
+    if context.attempt > 1:
+        [decided] = client.ask(context.db, _ask_decided(plan_id), 1)
+    now_s = context.clock.now_s()
+    allowlist = gate.watch.last or gate.watch.look(context)
+    context.state = State(allowlist, {}, now_s, _moment(now_s), decided)
+    denial = Decision(allow=False, reason="malformed_plan", detail={"problem": str(error)[:500]})
+    _settle(context, _Subject(plan_id, symbol, f"malformed:{digest}"), denial)
+
+
+@consumer(
+    streams.APPLY_PLAN,
+    settings=P33Settings,
+    setup=Gate,
+    prepare=fetch,
+    idle=look,
+    undecodable=deny_undecodable,
+    block_ms=BLOCK_MS,
+)
+def p33(plan: ApplyPlan, context: Context) -> None:
+    """Permits or denies each plan by the exchange's position, the ledger and the universe."""
+    if plan.decision not in EVALUATED:
+        return
+    state: State = context.state
+    known = state.snapshots.get(plan.symbol, _NOTHING_KNOWN)
+    made = decide(
+        plan, known, state.allowlist, context.settings, now_s=state.now_s, age_s=context.age_s
+    )
+    _settle(context, _Subject(plan.plan_id, plan.symbol, permits.plan_sha256(plan)), made, known)
+    if made.reason == "malformed_plan":
+        raise Reject(f"malformed_plan: {made.detail['problem']}", keep_effects=True)
+
+
+class _Subject(msgspec.Struct, frozen=True):
+    """The plan that a permit is about."""
+
+    plan_id: str
+    symbol: str
+    sha256: str
+
+
+def _settle(
+    context: Context,
+    subject: _Subject,
+    made: Decision,
+    known: snapshot.Snapshot = _NOTHING_KNOWN,
+) -> None:
+    """Declare the permit, its event and the mark that this plan id is decided, all in one step."""
+    decided = context.state.decided
+    if decided is not None and decided != subject.sha256.encode():
+        _contradict(context, subject, decided)
+        return
+    context.first(streams.decided(GATE, subject.plan_id), subject.sha256, ttl_s=MAX_AGE_S)
+    _write(context, subject, made, known)
+
+
+def _contradict(context: Context, subject: _Subject, decided: Any) -> None:
+    """Another plan under a known id: the denial replaces whatever was permitted under it."""
+    # A bytes value is the earlier plan's hash; anything else is a key that somebody spoilt.
+    earlier = decided.decode("utf-8", "replace") if isinstance(decided, bytes) else str(decided)
+    detail = {"decided_plan_sha256": earlier[:80], "plan_sha256": subject.sha256}
+    key = streams.conflict(GATE, subject.plan_id, subject.sha256)
+    context.once(key, context.entry_id, ttl_s=MAX_AGE_S)
+    _write(context, subject, Decision(allow=False, reason="plan_id_conflict", detail=detail))
+    context.publish(
+        AuditFinding(
+            auditor=GATE,
+            finding="plan_id_conflict",
+            severity="critical",
+            subject=subject.plan_id,
+            detail=f"a different plan came under a plan_id that was decided; {detail}",
+            evidence=(context.entry_id, streams.decided(GATE, subject.plan_id)),
+        )
+    )
+
+
+def _write(
+    context: Context,
+    subject: _Subject,
+    made: Decision,
+    known: snapshot.Snapshot = _NOTHING_KNOWN,
+) -> None:
+    state: State = context.state
+    settings: P33Settings = context.settings
+    document = _document(subject, made, known, state, settings.permit_ttl_s)
+    context.set(
+        streams.permit(GATE, subject.plan_id),
+        permits.encode(document, context.held.signer),
+        ttl_s=settings.permit_ttl_s,
+    )
+    context.publish(
+        PermitDecided(
+            # The entry's own id: a decision that is made again is the same event.
+            event_id=f"{GATE}/{context.entry_id}",
+            occurred_at=state.moment,
+            gate=GATE,
+            plan_id=subject.plan_id,
+            symbol=subject.symbol,
+            allow=made.allow,
+            reason=made.reason,
+            safe_qty=made.safe_qty,
+            universe_epoch=state.allowlist.epoch,
+        )
+    )
+
+
+def _document(
+    subject: _Subject, made: Decision, known: snapshot.Snapshot, state: State, ttl_s: int
+) -> permits.Permit:
+    created_at = round(state.now_s, 3)
+    absent = msgspec.UNSET
+    return permits.Permit(
+        allow=made.allow,
+        context=absent if made.allow else made.detail,
+        created_at=created_at,
+        exchange_position_amt=(known.position or ZERO) if made.allow else absent,
+        expires_at=round(created_at + ttl_s, 3),
+        gate=GATE,
+        ledger_amt=known.ledger if made.allow else absent,
+        plan_id=subject.plan_id,
+        plan_sha256=subject.sha256,
+        reason=made.reason,
+        safe_close_qty=made.safe_qty if made.allow else absent,
+        safe_qty=made.safe_qty if made.allow else absent,
+        symbol=subject.symbol,
+        universe_epoch=state.allowlist.epoch,
+    )
+
+
+def _ask_decided(plan_id: str) -> bytes:
+    packed: bytes = hiredis.pack_command(("GET", streams.decided(GATE, plan_id)))
+    return packed
+
+
+def _moment(now_s: float) -> datetime:
+    return datetime.fromtimestamp(int(now_s * 1000) / 1000, UTC)
+
+
+def _only(flat: Sequence[bytes], name: bytes) -> str:
+    """The one value of ``name`` as text; empty if it is missing, doubled or no UTF-8."""
+    found = [flat[at + 1] for at in range(0, len(flat) - 1, 2) if flat[at] == name]
+    try:
+        return found[0].decode() if len(found) == 1 else ""
+    except UnicodeDecodeError:
+        return ""
