@@ -6,6 +6,7 @@ import base64
 import random
 import subprocess
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -293,3 +294,11 @@ def test_key_files_that_cannot_be_used_are_refused_with_the_cure(tmp_path):
         trusted([odd])
     with pytest.raises(ConfigurationError, match="No such file"):
         trusted([tmp_path / "none.pub"])
+
+
+def test_page_tells_every_verdict_and_every_member():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "permits.md").read_text()
+    for reason, when in REASONS.items():
+        assert f"| `{reason}` | {when} |" in page
+    for member in Permit.__struct_fields__:
+        assert f"`{member}`" in page
