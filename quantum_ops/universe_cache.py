@@ -19,15 +19,19 @@ from quantum_ops.universe import Universe, judge, renewed
 # What changes with every check of the producer says nothing about the content.
 _HEARTBEAT = (b"checked_epoch", b"last_ok_epoch", b"stale", b"error")
 NEWS_COUNT = 20
+NAMED = 20
 
 
 class News(msgspec.Struct, frozen=True):
-    """What a ``universe.changed`` entry told: names of what was added, removed, made close_only."""
+    """What a ``universe.changed`` entry told: what was added, removed, made close_only.
+
+    At most ``NAMED`` of each are named, and how many more there are.
+    """
 
     epoch: str
-    added: str
-    removed: str
-    close_only: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    close_only: tuple[str, ...]
 
 
 class UniverseCache:
@@ -104,11 +108,24 @@ class UniverseCache:
             self._last_news = id_
             if not first and flat is not None:
                 fields = dict(zip(flat[::2], flat[1::2], strict=False))
-                names = (b"epoch", b"added", b"removed", b"close_only")
-                told = [fields.get(name, b"").decode("utf-8", "replace") for name in names]
-                self.news.append(News(*told))
+                epoch = fields.get(b"epoch", b"")[:20].decode("utf-8", "replace")
+                lists = (fields.get(name, b"") for name in (b"added", b"removed", b"close_only"))
+                self.news.append(News(epoch, *map(_named, lists)))
         if first and not reply:
             self._last_news = b"0-0"
+
+
+def _named(raw: bytes) -> tuple[str, ...]:
+    """The symbols in the JSON list ``raw``; whatever is no such list names nothing."""
+    try:
+        names = _list.decode(raw)
+    except (ValueError, RecursionError):
+        return ()
+    more = (f"and {len(names) - NAMED} more",) if len(names) > NAMED else ()
+    return (*(name[:64] for name in names[:NAMED]), *more)
+
+
+_list = msgspec.json.Decoder(list[str])
 
 
 def as_hash(reply: Any) -> Any:

@@ -55,7 +55,7 @@ def test_change_of_the_universe_counts_from_the_next_plan_on(server, exchange, l
         ("universe", "fresh", 1, 6), ("universe", "fresh", 2, 6),
     ]  # fmt: skip
     assert told[1]["event"] == "Allowlist source=universe"
-    assert told[1]["news"] == [{"epoch": "2", "added": '["NEWUSDT"]', "removed": '["AAAUSDT"]'}]
+    assert told[1]["news"] == [{"epoch": "2", "added": ["NEWUSDT"], "removed": ["AAAUSDT"]}]
     assert 0 <= told[1]["age_s"] < 60
 
 
