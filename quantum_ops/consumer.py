@@ -17,6 +17,7 @@ Handler = Callable[[Any, Context], None]
 Prepare = Callable[[Sequence[Any], Context], Any]
 Setup = Callable[[Context], Any]
 Idle = Callable[[Context], None]
+Tick = Callable[[Context], None]
 Undecodable = Callable[[Sequence[bytes], DecodeError, Context], None]
 
 
@@ -31,8 +32,10 @@ class Consumer:
 
     ``setup(context)`` runs once per process; what it gives stands in ``context.held``. ``idle``
     runs before the first batch and whenever a read brought nothing, at most ``block_ms`` apart:
-    news is followed there. ``undecodable(flat, error, context)`` may declare effects for an entry
-    that goes to the dead letter because its bytes are no event.
+    news is followed there. ``tick`` runs every ``tick_s`` seconds, whatever the load, after all
+    that was handled has been settled: what is due by time is done there.
+    ``undecodable(flat, error, context)`` may declare effects for an entry that goes to the dead
+    letter because its bytes are no event.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Consumer:
     prepare: Prepare | None = None
     setup: Setup | None = None
     idle: Idle | None = None
+    tick: Tick | None = None
+    tick_s: float = 1.0
     undecodable: Undecodable | None = None
     settings: type | None = None
     batch: int | None = None

@@ -71,6 +71,7 @@ class Runner:
         self._heard: list[tuple[BatchReport, Receipt]] = []
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
+        self._tick_due = 0.0
         self._destroyed = False
         self._submitted = False
         self.handled = 0
@@ -128,6 +129,7 @@ class Runner:
         if self._work.waiting and self._work.waiting.next_due() <= now:
             self.flush()
             self._retry_due(now)
+        self._tick(now)
         block_ms = self._block_ms(now) if wait else 0
         batches = self._exchange(self._bounds.batch, block_ms)
         size = 0
@@ -172,6 +174,8 @@ class Runner:
         block_s = self._bounds.block_ms / 1000
         if self._work.waiting:
             block_s = min(block_s, self._work.waiting.next_due() - now)
+        if self._consumer.tick is not None:
+            block_s = min(block_s, self._tick_due - now)
         return max(1, int(block_s * 1000))
 
     def _exchange(self, count: int, block_ms: int) -> list[Batch]:
@@ -195,6 +199,14 @@ class Runner:
                 self._trouble("fenced", reason="settled_elsewhere", error=str(receipt.fenced))
             for id_, error in receipt.failed:
                 self._trouble("dead_letter", id_.decode(), reason="effect_failed", error=error)
+
+    def _tick(self, now: float) -> None:
+        if self._consumer.tick is None or now < self._tick_due:
+            return
+        # What was handled must be true before anybody looks at it.
+        self.flush()
+        self._consumer.tick(self._context)
+        self._tick_due = now + self._consumer.tick_s
 
     def _idle(self) -> None:
         if self._consumer.idle is not None:

@@ -171,6 +171,35 @@ def test_setup_runs_once_and_idle_before_the_first_batch_and_whenever_nothing_ca
     assert order[2:] == ["idle after 1"]
 
 
+def test_tick_runs_under_load_and_sees_what_was_handled_before(backend):
+    seen = []
+
+    def tick(context):
+        seen.append(backend.get("handled"))
+
+    @consumer(streams.APPLY_PLAN, tick=tick, tick_s=0.0, batch=2)
+    def counter(event, context):
+        context.incr("handled")
+
+    for number in range(6):
+        backend.publish(plan(f"p{number}"))
+    runner, _ = backend.runner(counter)
+    backend.settle(runner)
+    assert seen == [None, b"2", b"4", b"6"]
+
+
+def test_tick_that_fails_for_good_is_not_hidden(backend):
+    def tick(context):
+        raise ValueError("a bug")
+
+    @consumer(streams.APPLY_PLAN, tick=tick)
+    def never(event, context): ...
+
+    runner, _ = backend.runner(never)
+    with pytest.raises(ValueError, match="a bug"):
+        runner.step(wait=False)
+
+
 def test_setup_that_refuses_is_told_before_anything_is_read(backend):
     def refuse(context):
         raise ConfigurationError("no key")
