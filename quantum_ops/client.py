@@ -136,8 +136,9 @@ def raw(db: walrus.Database, *command: Any) -> Any:
 def ask(db: walrus.Database, packed: bytes, count: int) -> list[Any]:
     """The replies to ``count`` commands packed by ``hiredis.pack_command``, in one round trip.
 
-    Error replies are values. A lost connection raises, and is never used again: replies that were
-    not read would be taken for the next command's.
+    Error replies are values, except those that say that the server cannot serve now or refuses us
+    for good (:func:`is_passing`, :func:`is_refusal`), which are raised. A lost connection raises,
+    and is never used again: replies that were not read would be taken for the next command's.
     """
     connection = db.connection_pool.get_connection()
     try:
@@ -161,6 +162,9 @@ def ask(db: walrus.Database, packed: bytes, count: int) -> list[Any]:
         raise
     finally:
         db.connection_pool.release(connection)
+    for reply in replies:
+        if isinstance(reply, redis.ResponseError) and (is_passing(reply) or is_refusal(reply)):
+            raise reply
     return replies
 
 

@@ -71,6 +71,10 @@ class Effects:
         flat = tuple(chain.from_iterable(mapping.items()))
         self.commands.append((("HSET", len(flat), ()), key, flat))
 
+    def hsetnx(self, key: str, field: str, value: Any) -> None:
+        """HSETNX: the first value stays."""
+        self.commands.append((("HSETNX", 2, ()), key, (field, value)))
+
     def hdel(self, key: str, *fields: str) -> None:
         """HDEL."""
         self.commands.append((("HDEL", len(fields), ()), key, fields))

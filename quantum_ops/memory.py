@@ -114,6 +114,9 @@ class MemoryRedis:
         for name, value in zip(flat[::2], flat[1::2], strict=True):
             target[_bytes(name)] = _bytes(value)
 
+    def _hsetnx(self, key: str, name: str, value: Any) -> None:
+        self._hash(key).setdefault(_bytes(name), _bytes(value))
+
     def _drop(self, key: str, *members: Any) -> None:
         target = self._hash(key)
         for member in members:
@@ -156,6 +159,7 @@ _COMMANDS: dict[str, Any] = {
     "ONCE": MemoryRedis._once,
     "FIRST": MemoryRedis._once,
     "HSET": MemoryRedis._hset,
+    "HSETNX": MemoryRedis._hsetnx,
     "HDEL": MemoryRedis._drop,
     "INCRBY": MemoryRedis._incr,
     "HINCRBY": MemoryRedis._hincr,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import hiredis
 import walrus
 from redis.exceptions import NoScriptError
 
@@ -78,3 +79,28 @@ def run_script(db: walrus.Database, script: Script, keys: list[str], args: list[
         return db.evalsha(script.sha, len(keys), *keys, *args)
     except NoScriptError:
         return db.eval(script.source, len(keys), *keys, *args)
+
+
+def run_scripts(
+    db: walrus.Database, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]
+) -> list[Any]:
+    """The replies to many calls of one script, (keys, arguments) each, in one round trip.
+
+    Error replies are values, as :func:`quantum_ops.client.ask` has it.
+    """
+
+    def packed(word: str, which: str, wanted: Sequence[int]) -> bytes:
+        return b"".join(
+            hiredis.pack_command((word, which, len(calls[at][0]), *calls[at][0], *calls[at][1]))
+            for at in wanted
+        )
+
+    everything = range(len(calls))
+    replies = client.ask(db, packed("EVALSHA", script.sha, everything), len(calls))
+    unknown = [at for at in everything if isinstance(replies[at], NoScriptError)]
+    if unknown:
+        # A restarted server or SCRIPT FLUSH: nothing ran, so sending the source is safe.
+        again = client.ask(db, packed("EVAL", script.source, unknown), len(unknown))
+        for at, reply in zip(unknown, again, strict=True):
+            replies[at] = reply
+    return replies

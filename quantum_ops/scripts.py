@@ -256,6 +256,39 @@ return {start, at or ''}
 """
 )
 
+RULE = Script(
+    """
+-- KEYS: case, open cases, finding stream. ARGV: plan id, size of the case when it was judged,
+-- close or not, seconds that a closed case is kept, number of facts, the facts, number of findings,
+-- each with its name, its number of fields, and these.
+-- HSETNX lets each fact and each finding through once, whoever judges, and however often. A case
+-- that grew since it was judged stays open, so that what came meanwhile is judged, too.
+local case, argv, i = KEYS[1], ARGV, 6
+local grown = redis.call('HLEN', case) ~= tonumber(argv[2])
+local told = 0
+for _ = 1, tonumber(argv[5]) do
+  redis.call('HSETNX', case, argv[i], argv[i + 1])
+  i = i + 2
+end
+local count = tonumber(argv[i])
+i = i + 1
+for _ = 1, count do
+  local size = tonumber(argv[i + 1])
+  if redis.call('HSETNX', case, 'told:' .. argv[i], '1') == 1 then
+    redis.call('XADD', KEYS[3], '*', unpack(argv, i + 2, i + 1 + size))
+    told = told + 1
+  end
+  i = i + 2 + size
+end
+if argv[3] == '1' and not grown then
+  redis.call('ZREM', KEYS[2], argv[1])
+  redis.call('EXPIRE', case, argv[4])
+  return {told, 1}
+end
+return {told, 0}
+"""
+)
+
 PUBLISH = Script(
     """
 -- KEYS: stream, idempotency key. ARGV: seconds the key lives, name, value, ...

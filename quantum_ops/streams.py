@@ -99,6 +99,7 @@ POSITIONS_HEDGED: Final = "quantum:ops:positions:hedged"
 POSITIONS_BAN: Final = "quantum:ops:positions:ban"
 
 UNIVERSE_AUDITED: Final = "quantum:ops:universe_audit:last"
+PERMIT_AUDIT_OPEN: Final = "quantum:ops:permit_audit:open"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"
@@ -125,6 +126,16 @@ def idempotency(stream_key: str, event_id: str) -> str:
 def permit(gate: str, plan_id: str) -> str:
     """String: what ``gate`` decided on a plan, for the executors to read."""
     return f"quantum:permit:{gate}:{plan_id}"
+
+
+def governor_permit(plan_id: str) -> str:
+    """String: the Governor's permit, whose key has no gate in it."""
+    return f"quantum:permit:{plan_id}"
+
+
+def audited_case(plan_id: str) -> str:
+    """Hash: what permit_audit knows of one plan, each fact written once."""
+    return f"quantum:ops:permit_audit:case:{plan_id}"
 
 
 def decided(gate: str, plan_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantum_ops.permits.check import REASONS, Verdict, verify
+from quantum_ops.permits.check import REASONS, Verdict, signature_problem, verify
 from quantum_ops.permits.document import MAX_BYTES, Permit, encode, plan_sha256
 from quantum_ops.permits.keys import Signer, new_key, public_key, trusted
 
@@ -16,6 +16,7 @@ __all__ = [
     "new_key",
     "plan_sha256",
     "public_key",
+    "signature_problem",
     "trusted",
     "verify",
 ]

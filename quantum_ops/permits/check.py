@@ -115,6 +115,15 @@ def judge(
     return Verdict(*_said(permit, plan, now_s, gate), permit)
 
 
+def signature_problem(raw: bytes, trusted: Mapping[str, Ed25519PublicKey]) -> str:
+    """What is wrong with the signature of a permit's bytes; empty if it is trusted. Pure."""
+    content, signature = split(raw)
+    try:
+        return _signature(decode(content), content, signature, trusted)
+    except ValueError:
+        return "malformed"
+
+
 def _signature(
     permit: Permit, content: bytes, signature: str, trusted: Mapping[str, Ed25519PublicKey]
 ) -> str:

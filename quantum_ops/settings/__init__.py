@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quantum_ops.settings.audit import PermitAuditSettings
 from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
 from quantum_ops.settings.runtime import RuntimeSettings
@@ -17,6 +18,7 @@ SECTIONS = (
     P33Settings,
     PositionsSettings,
     PositionLedgerSettings,
+    PermitAuditSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
@@ -24,6 +26,7 @@ __all__ = [
     "SECTIONS",
     "SYMBOL_REGEX",
     "P33Settings",
+    "PermitAuditSettings",
     "PositionLedgerSettings",
     "PositionsSettings",
     "RedisSettings",

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from consumers.universe_audit import CHECKS
+from consumers import universe_audit
 from ops.__main__ import names, summary
 from quantum_ops import settings, streams
+from quantum_ops.audit import case
 from quantum_ops.metrics import MetricsObserver
 
+AUDITORS = {"universe_audit": universe_audit.CHECKS, "permit_audit": case.FINDINGS}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,8 +82,12 @@ def verbs_table() -> str:
 
 
 def findings_table() -> str:
-    rows = ["| finding | severity | when |", "| --- | --- | --- |"]
-    rows += [f"| `{name}` | {severity} | {when} |" for name, (severity, when) in CHECKS.items()]
+    rows = ["| auditor | finding | severity | when |", "| --- | --- | --- | --- |"]
+    for auditor, table in AUDITORS.items():
+        rows += [
+            f"| {auditor} | `{name}` | {severity} | {when} |"
+            for name, (severity, when) in table.items()
+        ]
     return "\n".join(rows)
 
 
