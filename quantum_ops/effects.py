@@ -95,6 +95,10 @@ class Effects:
         """ZREM."""
         self.commands.append((("ZREM", len(members), ()), key, members))
 
+    def zprune(self, key: str, below: float) -> None:
+        """ZREMRANGEBYSCORE of all members with a score below ``below``."""
+        self.commands.append((("ZREMRANGEBYSCORE", 2, ()), key, ("-inf", f"({below}")))
+
     def expire(self, key: str, ttl_s: int) -> None:
         """EXPIRE in seconds."""
         self.commands.append((("EXPIRE", 1, ()), key, (ttl_s,)))

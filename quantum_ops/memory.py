@@ -137,6 +137,11 @@ class MemoryRedis:
     def _zadd(self, key: str, score: float, member: str) -> None:
         self._hash(key)[_bytes(member)] = float(score)
 
+    def _zprune(self, key: str, _low: str, high: str) -> None:
+        target = self._hash(key)
+        for member in [one for one, score in target.items() if score < float(high[1:])]:
+            del target[member]
+
     def _expire(self, key: str, ttl_s: int) -> None:
         if self.get(key) is not None:
             self._expires_s[key] = time.time() + ttl_s
@@ -165,6 +170,7 @@ _COMMANDS: dict[str, Any] = {
     "HINCRBY": MemoryRedis._hincr,
     "ZADD": MemoryRedis._zadd,
     "ZREM": MemoryRedis._drop,
+    "ZREMRANGEBYSCORE": MemoryRedis._zprune,
     "EXPIRE": MemoryRedis._expire,
     "DEL": MemoryRedis._delete,
     "XADD": MemoryRedis._xadd,

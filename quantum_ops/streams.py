@@ -133,6 +133,31 @@ def governor_permit(plan_id: str) -> str:
     return f"quantum:permit:{plan_id}"
 
 
+def proof_of_plan(plan_id: str) -> str:
+    """Hash: the execution that proves this plan: entry_id, symbol, order_id, executed_at."""
+    return f"quantum:ops:order_proof:plan:{plan_id}"
+
+
+def proof_of_order(symbol: str, order_id: str) -> str:
+    """String: the plan that this order was of. Order ids are unique in their symbol only."""
+    return f"quantum:ops:order_proof:order:{symbol}:{order_id}"
+
+
+def proofs_of_symbol(symbol: str) -> str:
+    """Sorted set: plan ids with a proven execution in this symbol, by epoch ms."""
+    return f"quantum:ops:order_proof:symbol:{symbol}"
+
+
+def planned(plan_id: str) -> str:
+    """String: entry id of the plan, for whoever meets its result."""
+    return f"quantum:ops:order_proof:planned:{plan_id}"
+
+
+def proof_told(finding: str, plan_id: str) -> str:
+    """String: this Finding about this plan has been told."""
+    return f"quantum:ops:order_proof:told:{finding}:{plan_id}"
+
+
 def audited_case(plan_id: str) -> str:
     """Hash: what permit_audit knows of one plan, each fact written once."""
     return f"quantum:ops:permit_audit:case:{plan_id}"

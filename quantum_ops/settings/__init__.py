@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantum_ops.settings.audit import PermitAuditSettings
+from quantum_ops.settings.audit import OrderProofSettings, PermitAuditSettings
 from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
 from quantum_ops.settings.runtime import RuntimeSettings
@@ -19,12 +19,14 @@ SECTIONS = (
     PositionsSettings,
     PositionLedgerSettings,
     PermitAuditSettings,
+    OrderProofSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
 __all__ = [
     "SECTIONS",
     "SYMBOL_REGEX",
+    "OrderProofSettings",
     "P33Settings",
     "PermitAuditSettings",
     "PositionLedgerSettings",

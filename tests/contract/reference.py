@@ -11,13 +11,17 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from consumers import universe_audit
+from consumers import order_proof, universe_audit
 from ops.__main__ import names, summary
 from quantum_ops import settings, streams
 from quantum_ops.audit import case
 from quantum_ops.metrics import MetricsObserver
 
-AUDITORS = {"universe_audit": universe_audit.CHECKS, "permit_audit": case.FINDINGS}
+AUDITORS = {
+    "universe_audit": universe_audit.CHECKS,
+    "permit_audit": case.FINDINGS,
+    "order_proof": order_proof.FINDINGS,
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
