@@ -165,7 +165,8 @@ def _contradict(context: Context, subject: _Subject, decided: Any) -> None:
         AuditFinding(
             auditor=GATE,
             finding="plan_id_conflict",
-            severity="critical",
+            # Not critical: nothing goes out on it. An order executed on it all the same is.
+            severity="warning",
             subject=subject.plan_id,
             detail=f"a different plan came under a plan_id that was decided; {detail}",
             evidence=(context.entry_id, streams.decided(GATE, subject.plan_id)),

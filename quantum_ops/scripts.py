@@ -289,6 +289,17 @@ return {told, 0}
 """
 )
 
+SETTLE = Script(
+    """
+-- KEYS: finding stream, settled findings. ARGV: entry id of the finding, note, then the fields of
+-- the finding that tells of the act.
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'unknown' end
+if redis.call('HSETNX', KEYS[2], ARGV[1], ARGV[2]) == 0 then return 'already' end
+redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+return 'done'
+"""
+)
+
 PUBLISH = Script(
     """
 -- KEYS: stream, idempotency key. ARGV: seconds the key lives, name, value, ...

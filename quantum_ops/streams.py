@@ -99,6 +99,7 @@ POSITIONS_HEDGED: Final = "quantum:ops:positions:hedged"
 POSITIONS_BAN: Final = "quantum:ops:positions:ban"
 
 UNIVERSE_AUDITED: Final = "quantum:ops:universe_audit:last"
+FINDINGS_SETTLED: Final = "quantum:ops:audit:settled"
 PERMIT_AUDIT_OPEN: Final = "quantum:ops:permit_audit:open"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 

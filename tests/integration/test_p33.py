@@ -98,7 +98,7 @@ def test_another_plan_under_a_decided_id_is_denied_and_told_once(rig):
     assert (event.allow, event.reason) == (False, "plan_id_conflict")
     [finding] = rig.findings()
     assert (finding.auditor, finding.finding, finding.severity) == (
-        "p33", "plan_id_conflict", "critical",
+        "p33", "plan_id_conflict", "warning",
     )  # fmt: skip
     assert finding.subject == plan().plan_id
     assert rig.pending() == 0
