@@ -24,6 +24,13 @@ class DemoSettings:
         "Recorded exchangeInfo (.json or .json.gz) to serve instead of a generated one.",
     )
     seed: int = knob("DEMO_SEED", whole(0, 2**63 - 1), 1, "The same seed, the same events.")
+    reconcile_key: str = knob(
+        "P33_RECONCILE_KEY",
+        text,
+        "",
+        "The key that P3.4's RECONCILE_CLOSE is signed with; ./run demo exports a public one.",
+        secret=True,
+    )
     max_s: float = knob(
         "DEMO_MAX_SECONDS",
         decimal(1, 86400, "s"),

@@ -1,111 +1,117 @@
 """The only code here that writes trading streams: the demo's stand-in for the trading side.
 
-No program of quantum ops may do this; program ``demo_trading`` plays somebody else. It sends plans
-and results as the trading side does (all values text), keeps positions and permits of the other
-gates in Redis, and a deploy script reports a deployment every few seconds.
+No program of quantum ops may do this; program ``demo_trading`` plays somebody else: it sends plans,
+writes the permits of the other gates, and executes what P3.3 permits, as an executor would. Twice
+it does what must never happen, so that ``./run audit`` has something to find.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import signal
 import sys
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import walrus
 
-from ops.demo.listing import MAJORS
 from ops.demo.options import DemoSettings
-from quantum_ops import client, knobs, lifeline, streams
+from ops.demo.plans import TRADED, Plans, Wish
+from quantum_ops import client, knobs, lifeline, permits, streams
 from quantum_ops.clock import Clock
 from quantum_ops.errors import ConfigurationError, RefusedError
 
-TRADED = tuple(f"{base}USDT" for base in MAJORS)
-STRANGERS = ("NOSUCHUSDT", "GONEUSDT")
 EVERY_S = 0.5
 DEPLOY_EVERY = 24
 PERMIT_TTL_S = 60
-DECISIONS = (*["EXECUTE"] * 6, "RECONCILE_CLOSE", "SKIP", "BLOCKED")
-CLOSES = {"FULL_CLOSE_PROPOSED": 1.0, "PARTIAL_75": 0.75, "PARTIAL_50": 0.5, "PARTIAL_25": 0.25}
-"""What each closing action closes, as a share of the position."""
-CLOSE_SHARE = 0.5
-"""Share of plans for a held symbol that close instead of adding."""
-IDLE_ACTIONS = ("HOLD", "UPDATE_SL")
+PATIENCE_S = 3.0
+"""Seconds that the executor waits for a permit; a plan that gets none by then is dropped."""
+MAX_GONE = 20
+UNPROVEN_AT = 24
+"""Turn from which on one execution is reported without its order id."""
 RISKS = ("LOW_RISK_CONFIG", "SERVICE_RESTART", "READ_ONLY", "FILESYSTEM_WRITE")
 
 
 class TradingSide:
     """One pretend trading side; ``turn`` does what half a second of it looks like."""
 
-    def __init__(self, db: walrus.Database, seed: int) -> None:
+    def __init__(self, db: walrus.Database, seed: int, reconcile_key: str = "") -> None:
         self._db = db
         self._random = random.Random(seed)  # noqa: S311 - a reproducible show, no secret
+        self._plans = Plans(seed, reconcile_key)
         self._turns = 0
+        self._orders = 0
+        self._planted = False
         self._amounts = dict.fromkeys(TRADED, 0.0)
+        self._waiting: list[tuple[float, Wish]] = []
+        self._gone: list[str] = []
+        self._news = "0-0"
 
     def turn(self, now_s: float) -> None:
-        """Positions, one plan, sometimes its permits and result, now and then a deployment."""
+        """Positions, one plan, what was permitted meanwhile, now and then a deployment."""
         self._turns += 1
+        self._hear()
+        self._execute(now_s)
+        wish = self._plans.next(now_s, self._amounts, self._gone)
         with self._db.pipeline(transaction=False) as pipe:
             self._positions(pipe, now_s)
-            plan = self._plan(now_s)
-            pipe.xadd(streams.APPLY_PLAN.key, plan)
-            if plan["decision"] in ("EXECUTE", "RECONCILE_CLOSE") and plan["symbol"] in TRADED:
-                self._permits(pipe, plan, now_s)
-                self._result(pipe, plan, now_s)
+            if wish.fields["decision"] in ("EXECUTE", "RECONCILE_CLOSE"):
+                self._permits(pipe, wish.fields, now_s)
+                if wish.kind not in ("malformed", "conflict"):
+                    self._waiting.append((now_s, wish))
+            pipe.xadd(streams.APPLY_PLAN.key, wish.fields)
             if self._turns % DEPLOY_EVERY == 1:
                 pipe.xadd(streams.DEPLOY_COMPLETED.key, self._deployment())
             pipe.execute()
 
-    def _plan(self, now_s: float) -> dict[str, str]:
-        symbol = self._random.choice((*TRADED, *STRANGERS))
-        held = self._amounts.get(symbol, 0.0)
-        decision = self._random.choice(DECISIONS)
-        if decision == "SKIP":
-            order = self._order(self._random.choice(("BUY", "SELL")), 0.0)
-            order["action"] = self._random.choice(IDLE_ACTIONS)
-        elif held and (decision == "RECONCILE_CLOSE" or self._random.random() < CLOSE_SHARE):
-            action = self._random.choice(tuple(CLOSES))
-            if decision == "RECONCILE_CLOSE":
-                action = "FULL_CLOSE_PROPOSED"
-            order = self._order("SELL" if held > 0 else "BUY", abs(held) * CLOSES[action])
-            order |= {"reduceOnly": "true", "action": action}
-        else:
-            decision = "EXECUTE" if decision == "RECONCILE_CLOSE" else decision
-            side = self._random.choice(("BUY", "SELL"))
-            order = self._order(side, self._random.randint(1, 20) / 1000)
-        named = f"{self._turns}|{now_s}|{symbol}|{order['side']}|{order['qty']}"
-        return {
-            "plan_id": hashlib.sha256(named.encode()).hexdigest()[:16],
-            "decision": decision,
-            "symbol": symbol,
-            "type": "MARKET",
-            "source": "intent_bridge",
-            "timestamp": str(int(now_s)),
-            **order,
-        }
+    def _hear(self) -> None:
+        """What was delisted lately: somebody will want to trade it all the same."""
+        for id_, fields in self._db.xrange(streams.UNIVERSE_CHANGED.key, f"({self._news}", "+"):
+            self._news = id_.decode()
+            self._gone += json.loads(fields.get(b"removed", b"[]"))
+            listed = set(json.loads(fields.get(b"symbols", b"[]")))
+            self._gone = [one for one in self._gone if one not in listed][-MAX_GONE:]
 
-    @staticmethod
-    def _order(side: str, quantity: float) -> dict[str, str]:
-        return {
-            "side": side,
-            "qty": f"{quantity:.3f}",
-            "reduceOnly": "false",
-            "action": "ENTRY_PROPOSED",
-        }
+    def _execute(self, now_s: float) -> None:
+        waiting, self._waiting = self._waiting, []
+        for since_s, wish in waiting:
+            plan = {name: value for name, value in wish.fields.items() if value}
+            if wish.kind == "unpermitted":
+                # Planted: nobody asked whether it may.
+                self._result(plan, float(plan["qty"]), now_s)
+                continue
+            verdict = permits.verify(
+                self._db, plan, trusted={}, require_signature=False, now_s=None
+            )
+            if verdict.allow and verdict.permit is not None:
+                safe = verdict.permit.safe_qty
+                quantity = float(plan["qty"])
+                if isinstance(safe, Decimal) and safe:
+                    quantity = min(quantity, float(safe))
+                # Planted: the first execution after that turn, whenever one is permitted.
+                proven = self._planted or self._turns < UNPROVEN_AT
+                self._planted = self._planted or not proven
+                self._result(plan, quantity, now_s, proven=proven)
+            elif verdict.reason == "missing" and now_s - since_s < PATIENCE_S:
+                self._waiting.append((since_s, wish))
 
-    def _permits(self, pipe: Any, plan: dict[str, str], now_s: float) -> None:
+    def _permits(self, pipe: Any, plan: Mapping[str, str], now_s: float) -> None:
         granted = {
             "granted": True, "symbol": plan["symbol"], "decision": "EXECUTE",
-            "computed_qty": float(plan["qty"]), "created_at": now_s, "consumed": False,
+            "computed_qty": 0.0, "created_at": now_s, "consumed": False,
         }  # fmt: skip
-        pipe.set(f"quantum:permit:{plan['plan_id']}", json.dumps(granted), ex=PERMIT_TTL_S)
-        pipe.set(f"quantum:permit:p26:{plan['plan_id']}", "1", ex=PERMIT_TTL_S)
+        plan_id = plan["plan_id"]
+        pipe.set(streams.governor_permit(plan_id), json.dumps(granted), ex=PERMIT_TTL_S)
+        pipe.set(streams.permit("p26", plan_id), "1", ex=PERMIT_TTL_S)
 
-    def _result(self, pipe: Any, plan: dict[str, str], now_s: float) -> None:
-        symbol, order = plan["symbol"], str(self._random.randint(10**9, 10**10))
+    def _result(
+        self, plan: Mapping[str, str], quantity: float, now_s: float, *, proven: bool = True
+    ) -> None:
+        symbol = plan["symbol"]
+        self._orders += 1
+        order = str(4_000_000_000 + self._orders)
         result = {
             "plan_id": plan["plan_id"],
             "symbol": symbol,
@@ -114,36 +120,40 @@ class TradingSide:
             "timestamp": str(int(now_s)),
         }
         # The three places in which an order id really stands.
-        place = self._turns % 3
-        if place == 0:
-            result["order_id"] = order
-        elif place == 1:
-            result["details"] = json.dumps({"order_id": order, "order_status": "FILLED"})
-        else:
-            steps = [{"step": "leverage"}, {"step": "order", "order_id": order}]
-            result["steps_results"] = json.dumps(steps)
-        pipe.xadd(streams.APPLY_RESULT.key, result)
-        signed = float(plan["qty"]) * (1 if plan["side"] == "BUY" else -1)
+        places = {
+            "order_id": order,
+            "details": json.dumps({"order_id": order, "order_status": "FILLED"}),
+            "steps_results": json.dumps([{"step": "leverage"}, {"order_id": order}]),
+        }
+        place = tuple(places)[self._orders % 3]
+        if proven:
+            result[place] = places[place]
+        signed = quantity * (1 if plan["side"] == "BUY" else -1)
         # "+ 0.0": round() can give -0.0, which would be printed as "-0.000".
-        self._amounts[symbol] = round(self._amounts[symbol] + signed, 3) + 0.0
-        held = f"{self._amounts[symbol]:.3f}"
-        pipe.hset(
-            f"quantum:position:ledger:{symbol}",
-            mapping={"last_known_amt": held, "last_order_id": order, "updated_at": str(int(now_s))},
-        )
-        pipe.set(f"quantum:cooldown:last_exec_ts:{symbol}", int(now_s * 1000), ex=3600)
+        amount = round(self._amounts.get(symbol, 0.0) + signed, 3) + 0.0
+        with self._db.pipeline(transaction=True) as pipe:
+            pipe.xadd(streams.APPLY_RESULT.key, result)
+            if symbol in self._amounts:
+                self._amounts[symbol] = amount
+                fields = {"last_known_amt": f"{amount:.3f}", "updated_at": str(int(now_s))}
+                pipe.hset(streams.position_ledger(symbol), mapping=fields)
+                pipe.set(streams.cooldown(symbol), int(now_s * 1000), ex=3600)
+                self._position(pipe, symbol, now_s)
+            pipe.execute()
 
     def _positions(self, pipe: Any, now_s: float) -> None:
-        for symbol, amount in self._amounts.items():
-            side = "LONG" if amount > 0 else "SHORT" if amount < 0 else "FLAT"
-            pipe.hset(
-                f"quantum:state:positions:{symbol}",
-                mapping={
-                    "symbol": symbol, "position_amt": f"{amount:.3f}", "side": side,
-                    "entry_price": "100.0", "mark_price": "101.0", "ts_epoch": str(int(now_s)),
-                    "source": "demo",
-                },
-            )  # fmt: skip
+        for symbol in self._amounts:
+            self._position(pipe, symbol, now_s)
+
+    def _position(self, pipe: Any, symbol: str, now_s: float) -> None:
+        amount = self._amounts[symbol]
+        side = "LONG" if amount > 0 else "SHORT" if amount < 0 else "FLAT"
+        fields = {
+            "symbol": symbol, "position_amt": f"{amount:.3f}", "side": side,
+            "entry_price": "100.0", "mark_price": "101.0", "ts_epoch": str(int(now_s)),
+            "source": "demo",
+        }  # fmt: skip
+        pipe.hset(streams.position(symbol), mapping=fields)
 
     def _deployment(self) -> dict[str, str]:
         number = self._turns // DEPLOY_EVERY + 1
@@ -162,7 +172,8 @@ def main() -> int:
     lifeline.die_with_parent()
     try:
         options = knobs.load(DemoSettings)
-        side = TradingSide(client.connect(name="demo_trading"), options.seed)
+        db = client.connect(name="demo_trading")
+        side = TradingSide(db, options.seed, options.reconcile_key)
     except (ConfigurationError, RefusedError) as error:
         return lifeline.refuse(f"demo_trading: {error}")
     clock = Clock()

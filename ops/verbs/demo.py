@@ -10,6 +10,9 @@ from ops.paths import Paths
 from ops.verbs import start
 
 REFRESH_S = "2"
+COOLDOWN_S = "3"
+"""Seconds; the 15 of real life would leave little to see."""
+DEMO_RECONCILE_KEY = "the demo's public key"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +95,9 @@ def _environment(args: argparse.Namespace, mode: str) -> dict[str, str]:
         # A recorded body of the other network would be refused, and nothing be seen but that.
         "UNIVERSE_MODE": mode,
         "UNIVERSE_URL": f"http://127.0.0.1:{port}/fapi/v1/exchangeInfo",
+        # Public, as everything here: it signs the pretend P3.4's plans and nothing else.
+        "P33_RECONCILE_KEY": DEMO_RECONCILE_KEY,
+        "P33_COOLDOWN_SEC": os.environ.get("P33_COOLDOWN_SEC", COOLDOWN_S),
         "UNIVERSE_REFRESH_SEC": os.environ.get("UNIVERSE_REFRESH_SEC", REFRESH_S),
     }
     # Refused here, in front of the operator, rather than by a program in its log.
@@ -112,6 +118,8 @@ def _tour() -> str:
 look at the universe        bash ops/proof_universe.sh
 see it change               ./run redis-cli XREVRANGE quantum:stream:universe.changed + - COUNT 1
 what the auditor says       ./run redis-cli XREVRANGE quantum:stream:audit.finding + - COUNT 3
+plans decided, live         ./run decisions -f
+what can be proven          ./run audit        (two violations are planted within 15 s)
 plans of the trading side   ./run redis-cli XREVRANGE quantum:stream:apply.plan + - COUNT 1
 deployments                 ./run redis-cli XREVRANGE quantum:stream:deploy.completed + - COUNT 1
 all logs, live              ./run logs -f

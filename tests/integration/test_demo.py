@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ import requests
 
 from ops.demo.exchange import Failures, serve
 from ops.demo.listing import symbol_row
+from ops.demo.plans import KINDS, TRADED, Plans
 from ops.demo.trading import TradingSide
 from quantum_ops import client, codec, streams
 from quantum_ops.settings import RedisSettings
 from tests.contract.reference import ROOT
+from tests.p33_rig import P33Rig, publish_universe
 from tests.waiting import wait_until
 
 
@@ -90,14 +93,27 @@ def test_one_command_and_everything_flows(demo):
         (streams.UNIVERSE_CHANGED, 2),
         (streams.AUDIT_FINDING, 2),
         (streams.APPLY_PLAN, 5),
-        (streams.APPLY_RESULT, 1),
+        (streams.APPLY_RESULT, 3),
+        (streams.PERMIT_DECIDED, 10),
         (streams.DEPLOY_COMPLETED, 1),
     ):
         wait_until(lambda s=stream, n=least: db.xlen(s.key) >= n, 15, stream.name)
     kinds = {fields[b"finding"] for _, fields in db.xrange(streams.AUDIT_FINDING.key)}
     assert b"universe_consistent" in kinds
     assert not {kind for kind in kinds if kind.startswith(b"universe_keys")}
-    assert db.xlen(streams.DEAD_LETTER.key) == 0
+    # Plans are decided live, with reasons
+    decided = demo.ops("decisions", "-n", "100").stdout
+    assert re.search(r"ALLOW +sanity_checks_passed", decided)
+    assert re.search(r"deny +symbol_not_allowed", decided)
+    # And of all that happened, exactly the two planted violations are named
+    names = "executed_without_permits", "executed_without_order_id"
+    wait_until(lambda: all(name in demo.ops("audit").stdout for name in names), 40, "both")
+    audit = demo.ops("audit", "--json")
+    told = json.loads(audit.stdout)
+    assert sorted(one["finding"] for one in told["violations"]) == sorted(names)
+    assert audit.returncode == 2
+    letters = {fields[b"reason"] for _, fields in db.xrange(streams.DEAD_LETTER.key)}
+    assert letters <= {b"rejected"}
     # And it ends with one command, and begins afresh
     assert demo.ops("stop").returncode == 0
     assert demo.ops("status").returncode == 3
@@ -177,26 +193,55 @@ def test_pretend_exchange_speaks_as_the_real_one_and_fails_in_turn():
 
 
 def test_pretend_trading_side_writes_what_our_types_read(valkey):
+    # Given a trading side with a P3.3 beside it, for a minute of its time
     db = valkey.connect()
-    side = TradingSide(db, seed=3)
-    for number in range(120):
-        side.turn(1_769_494_530 + number / 2)
-    places, decode_plan = set(), codec.decoder(streams.APPLY_PLAN.event)
-    for stream in (streams.APPLY_PLAN, streams.APPLY_RESULT, streams.DEPLOY_COMPLETED):
+    publish_universe(db, *TRADED)
+    gate = P33Rig(valkey, reconcile_key="k", cooldown_s=0.0)
+    side = TradingSide(db, seed=3, reconcile_key="k")
+    now_s = time.time()
+    for _ in range(120):
+        side.turn(now_s)
+        gate.settle()
+    places, decode_plan = [], codec.decoder(streams.APPLY_PLAN.event)
+    for stream in (streams.APPLY_RESULT, streams.DEPLOY_COMPLETED):
         decode = codec.decoder(stream.event)
         for _, flat in client.raw(db, "XRANGE", stream.key, "-", "+"):
             event = decode(flat)
             if stream is streams.APPLY_RESULT:
-                places |= {n for n in ("order_id", "details", "steps_results") if getattr(event, n)}
-                assert db.exists(f"quantum:permit:{event.plan_id}")
-    assert places == {"order_id", "details", "steps_results"}
-    assert db.xlen(streams.APPLY_PLAN.key) == 120
+                named = [n for n in ("order_id", "details", "steps_results") if getattr(event, n)]
+                places.append(tuple(named))
+                assert db.exists(streams.governor_permit(event.plan_id))
+    # Then every result has its order id in one of three places, but for the one that is planted
+    assert set(places) == {("order_id",), ("details",), ("steps_results",), ()}
+    assert places.count(()) == 1
     assert db.xlen(streams.DEPLOY_COMPLETED.key) == 5
     plans = [
         decode_plan(flat) for _, flat in client.raw(db, "XRANGE", streams.APPLY_PLAN.key, "-", "+")
     ]
+    assert len(plans) == 120
     assert {p.decision for p in plans} == {"EXECUTE", "RECONCILE_CLOSE", "SKIP", "BLOCKED"}
     assert {p.action for p in plans} >= {"HOLD", "FULL_CLOSE_PROPOSED", "PARTIAL_25"}
     assert {p.symbol for p in plans} >= {"NOSUCHUSDT", "BTCUSDT"}
+    # And the gate had much to say
+    reasons = {event.reason for event in gate.decided()}
+    assert reasons >= {
+        "sanity_checks_passed", "symbol_not_allowed", "position_already_open", "malformed_plan",
+        "reconcile_close_verified", "reconcile_unsigned", "plan_id_conflict",
+    }  # fmt: skip
+    # Executed was only what it permitted, but for the one that is planted
+    allowed = {event.plan_id for event in gate.decided() if event.allow}
+    results = [fields for _, fields in db.xrange(streams.APPLY_RESULT.key)]
+    assert sum(fields[b"plan_id"].decode() not in allowed for fields in results) == 1
     assert len(db.keys("quantum:state:positions:*")) == 12
-    assert set(db.hgetall("quantum:state:positions:BTCUSDT")) >= {b"position_amt", b"ts_epoch"}
+    assert set(db.hgetall(streams.position("BTCUSDT"))) >= {b"position_amt", b"ts_epoch"}
+
+
+def test_same_seed_makes_the_same_plans():
+    def made() -> list:
+        plans = Plans(7, "k")
+        return [plans.next(1_790_000_000.0, {"BTCUSDT": 0.02}, ["OLDUSDT"]) for _ in range(200)]
+
+    first = made()
+    assert first == made()
+    assert {wish.kind for wish in first} >= {*KINDS, "unpermitted", "conflict"}
+    assert any(wish.fields["symbol"] == "OLDUSDT" for wish in first)
