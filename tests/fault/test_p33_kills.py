@@ -1,0 +1,215 @@
+"""P3.3 killed at random, three processes of it; an outside look says what was decided how often."""
+
+from __future__ import annotations
+
+import collections
+import random
+import signal
+import time
+
+import pytest
+
+from quantum_ops import codec, streams
+from quantum_ops.events import PermitDecided
+from tests.p33_rig import hold, publish_universe, send
+from tests.p33_stories import opening, plan
+from tests.programs import FULL, Program
+from tests.proxy import Proxy, now_and_then
+from tests.servers import Server
+from tests.waiting import wait_until
+
+PLANS = streams.APPLY_PLAN.key
+KILLS = 200 if FULL else 12
+BURST = 60
+
+
+class World:
+    """Sends plans of every kind and knows what must have become of each."""
+
+    def __init__(self, db) -> None:
+        self.db = db
+        self.sent = 0
+        self.decisions: collections.Counter[tuple[str, str]] = collections.Counter()
+        self.letters = 0
+        publish_universe(db, "BTCUSDT", "ETHUSDT", refresh_s=3600)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """P3.3 denies on positions that are older than ten seconds."""
+        hold(self.db, "1")
+        hold(self.db, "0", "ETHUSDT")
+
+    def burst(self) -> None:
+        self.refresh()
+        for _ in range(BURST):
+            self.sent += 1
+            plan_id = f"{self.sent:016x}"
+            match self.sent % 6:
+                case 0:
+                    send(self.db, plan(plan_id=plan_id, decision="SKIP"))
+                case 1:
+                    send(self.db, plan(plan_id=plan_id, symbol="GONEUSDT"))
+                    self.decisions[plan_id, "symbol_not_allowed"] = 1
+                case 2:
+                    send(self.db, plan(plan_id=plan_id, qty="NaN"))
+                    self.decisions[plan_id, "malformed_plan"] = 1
+                    self.letters += 1
+                case 3:
+                    # Published twice, and once more as another plan
+                    for quantity in ("1", "1", "2"):
+                        send(self.db, plan(plan_id=plan_id, qty=quantity))
+                    self.decisions[plan_id, "one"] = self.decisions[plan_id, "conflict"] = 1
+                case _:
+                    send(self.db, opening(plan_id=plan_id, symbol="ETHUSDT"))
+                    self.decisions[plan_id, "sanity_checks_passed"] = 1
+
+    def is_settled(self) -> bool:
+        self.refresh()
+        groups = [g for g in self.db.xinfo_groups(PLANS) if g["name"] == b"p33"]
+        last = self.db.xinfo_stream(PLANS)["last-generated-id"]
+        return any(g["pending"] == 0 and g["last-delivered-id"] == last for g in groups)
+
+    def check(self) -> None:
+        decode = codec.decoder(PermitDecided)
+        rows = self.db.execute_command("XRANGE", streams.PERMIT_DECIDED.key, "-", "+")
+        seen: collections.Counter[tuple[str, str]] = collections.Counter()
+        twofold = {plan_id for plan_id, kind in self.decisions if kind == "one"}
+        for _, fields in rows:
+            flat = [part for pair in fields.items() for part in pair]
+            event = decode(flat)
+            kind = event.reason
+            if event.plan_id in twofold:
+                # Which of the two plans came first is open where several processes share the work.
+                kind = "conflict" if kind == "plan_id_conflict" else "one"
+                assert kind == "conflict" or event.reason == "sanity_checks_passed"
+            seen[event.plan_id, kind] += 1
+        assert seen == self.decisions
+        found = [f for _, f in self.db.xrange(streams.AUDIT_FINDING.key)]
+        conflicts = [f[b"subject"].decode() for f in found if f[b"finding"] == b"plan_id_conflict"]
+        assert sorted(conflicts) == sorted(twofold)
+        assert self.db.xlen(streams.DEAD_LETTER.key) == self.letters
+
+
+@pytest.fixture
+def programs():
+    started: list[Program] = []
+    yield started
+    for program in started:
+        program.end()
+
+
+def three(url: str) -> list[Program]:
+    settings = {"P33_STALE_THRESHOLD_SEC": "60"}
+    return [Program(url, "p33", number, **settings) for number in range(3)]
+
+
+def test_killed_processes_decide_every_plan_exactly_once(server, db, programs):
+    # Given three processes of P3.3 and plans of every kind
+    source = random.Random(20261124)
+    world = World(db)
+    programs += three(server.url)
+    for _ in range(KILLS):
+        world.burst()
+        before = db.xlen(streams.PERMIT_DECIDED.key)
+        wait_until(lambda n=before: db.xlen(streams.PERMIT_DECIDED.key) > n, 20, "work goes on")
+        # When one is killed in the middle of it and started again
+        source.choice(programs).kill()
+    wait_until(world.is_settled, 60, f"{world.sent} plans settled")
+    # Then each has exactly the decisions that it must have
+    world.check()
+
+
+def test_stopped_process_that_wakes_up_changes_nothing(server, db, programs):
+    world = World(db)
+    programs += three(server.url)
+    wait_until(lambda: db.exists(streams.heartbeat("p33", 2)), 20, "all are up")
+    for number in range(KILLS // 3):
+        sleeper = programs[number % 3]
+        world.burst()
+        sleeper.signal(signal.SIGSTOP)
+        world.burst()
+        wait_until(world.is_settled, 30, "the others took over")
+        sleeper.signal(signal.SIGCONT)
+    wait_until(world.is_settled, 30, "settled")
+    world.check()
+
+
+def test_killed_server_loses_and_doubles_no_decision(programs):
+    server = Server("valkey", "--appendonly", "yes", "--appendfsync", "always")
+    try:
+        world = World(server.connect())
+        programs += three(server.url)
+        for _ in range(3):
+            world.burst()
+            server.kill()
+            server.start()
+            world.db = server.connect()
+        wait_until(world.is_settled, 60, "settled")
+        world.check()
+        assert [program.end() for program in programs] == [0, 0, 0]
+    finally:
+        server.close()
+
+
+def test_lost_replies_lose_and_double_no_decision(server, db, programs):
+    # Given a line that loses three of a hundred replies, each of which ends the connection
+    world = World(db)
+    proxy = Proxy(server.socket, now_and_then(0.03, seed=11))
+    try:
+        programs += three(proxy.url)
+        for _ in range(6):
+            world.burst()
+        wait_until(world.is_settled, 60, "settled")
+        assert proxy.dropped > 5
+        world.check()
+    finally:
+        proxy.close()
+
+
+def test_full_memory_permits_nothing_that_is_not_told_and_loses_nothing(valkey, programs):
+    db = valkey.connect()
+    world = World(db)
+    programs += three(valkey.url)
+    wait_until(lambda: db.exists(streams.heartbeat("p33", 2)), 20, "all are up")
+    try:
+        world.burst()
+        db.config_set("maxmemory", "1mb")
+        time.sleep(0.5)  # the outage itself
+        permits = {key.decode().rpartition(":")[2] for key in db.scan_iter("quantum:permit:p33:*")}
+        told = {f[b"plan_id"].decode() for _, f in db.xrange(streams.PERMIT_DECIDED.key)}
+        assert permits <= told
+    finally:
+        db.config_set("maxmemory", "0")
+    world.burst()
+    wait_until(world.is_settled, 60, "settled")
+    world.check()
+
+
+def test_right_that_is_missing_ends_the_process_with_78(valkey):
+    db = valkey.connect()
+    publish_universe(db, "BTCUSDT")
+    rights = ["on", "nopass", "+@all", "~quantum:stream:*", "~quantum:ops:*", "~quantum:cfg:*"]
+    db.execute_command("ACL", "SETUSER", "gate", "reset", *rights)
+    program = Program(valkey.url + "?username=gate&password=x", "p33")
+    try:
+        send(db, plan())
+        assert program.process.wait(20) == 78
+        # And the plan is still there for a process that may
+        assert db.xpending(PLANS, "p33")["pending"] == 1
+        assert db.exists(streams.permit("p33", plan().plan_id)) == 0
+    finally:
+        program.end()
+        db.execute_command("ACL", "DELUSER", "gate")
+
+
+def test_flushed_server_is_never_decided_on_by_what_was_known_before(valkey, programs):
+    db = valkey.connect()
+    world = World(db)
+    programs += three(valkey.url)
+    world.burst()
+    wait_until(world.is_settled, 30, "settled")
+    # When everything is wiped, universe and positions included
+    db.flushall()
+    send(db, opening(plan_id="e" * 16, symbol="ETHUSDT"))
+    found = wait_until(lambda: db.xrange(streams.PERMIT_DECIDED.key), 10, "decided")
+    assert [(f[b"allow"], f[b"reason"]) for _, f in found] == [(b"false", b"symbol_not_allowed")]
