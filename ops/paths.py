@@ -65,6 +65,11 @@ class Paths:
         return self.home / "run" / "current.env"
 
     @property
+    def scale_file(self) -> Path:
+        """File that remembers how many processes are wanted; see ops/scale_plan.py."""
+        return self.home / f"scale-{self.profile}.json"
+
+    @property
     def start_lock(self) -> Path:
         """File locked while somebody starts or stops the system."""
         return self.home / "run" / "start.lock"

@@ -47,17 +47,24 @@ class Verdict:
 
 
 def judge(
-    process: Process, beat: Beat | None, server: Server, *, host: str, now_ms: int
+    process: Process,
+    beat: Beat | None,
+    server: Server,
+    *,
+    host: str,
+    now_ms: int,
+    wanted: bool = True,
 ) -> Verdict:
     """What ``process`` is doing, by its state, its heartbeat and the server's answer.
 
     ``beat`` is the heartbeat hash of its program and number, None if there is none or if it could
-    not be read; ``host`` is this machine's name and ``now_ms`` the time, epoch milliseconds.
+    not be read; ``host`` is this machine's name and ``now_ms`` the time, epoch milliseconds;
+    ``wanted`` is False for a spare that nobody asked for.
     """
     if process.state == "STOPPING":
         return Verdict(process, "DRAINING", "asked to stop")
     if process.state != "RUNNING":
-        return _down(process)
+        return _down(process, wanted=wanted)
     if process.role not in BEATING_ROLES:
         if process.program == "redis" and server.owned:
             ready = "WAITING" if server.problem else "READY"
@@ -68,9 +75,9 @@ def judge(
     return _beating(process, beat, host, now_ms)
 
 
-def _down(process: Process) -> Verdict:
-    if process.state == "STOPPED" and not process.autostart and not process.started_at:
-        return Verdict(process, "SPARE", f"start it: ./run supervisorctl start {process.address}")
+def _down(process: Process, *, wanted: bool) -> Verdict:
+    if process.state == "STOPPED" and not process.autostart and not wanted:
+        return Verdict(process, "SPARE", f"start it: ./run scale {process.program} N")
     detail = process.said or process.state.lower()
     if process.state == "EXITED":
         detail = f"exit {process.exit_status}"

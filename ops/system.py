@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from ops import readiness, running
+from ops import readiness, running, scale_plan
 from ops.daemon import AbsentError, Daemon, Process
 from ops.paths import Paths
 from ops.readiness import Beat, Server, Verdict
@@ -68,10 +68,16 @@ def look(paths: Paths, current: Running) -> Sight:
     except AbsentError:
         state, processes = "", []
     server, beats, universe = _ask(current, processes)
+    wanted = scale_plan.read(paths)
     host, now_ms = socket.gethostname(), int(time.time() * 1000)
     verdicts = [
         readiness.judge(
-            process, beats.get((process.program, process.number)), server, host=host, now_ms=now_ms
+            process,
+            beats.get((process.program, process.number)),
+            server,
+            host=host,
+            now_ms=now_ms,
+            wanted=scale_plan.is_wanted(process, wanted),
         )
         for process in processes
     ]

@@ -256,6 +256,24 @@ return {start, at or ''}
 """
 )
 
+DROP_CONSUMER = Script(
+    """
+-- KEYS: stream. ARGV: group, consumer. Gives the entries pending with it, -1 if it is not there.
+-- Deleting a consumer throws its pending entries away, so it goes only when it has none.
+local found = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
+if type(found) ~= 'table' or found.err then return -1 end
+for _, info in ipairs(found) do
+  local row = {}
+  for j = 1, #info, 2 do row[info[j]] = info[j + 1] end
+  if row['name'] == ARGV[2] then
+    if row['pending'] == 0 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2]) end
+    return row['pending']
+  end
+end
+return -1
+"""
+)
+
 RULE = Script(
     """
 -- KEYS: case, open cases, finding stream. ARGV: plan id, size of the case when it was judged,

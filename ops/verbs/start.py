@@ -42,7 +42,7 @@ def _start(args: argparse.Namespace) -> int:
     import sys
     import time
 
-    from ops import banner, foreground, start, system
+    from ops import banner, foreground, scaling, start, system
     from ops.log_tail import Follower
 
     def note(text: str) -> None:
@@ -54,6 +54,7 @@ def _start(args: argparse.Namespace) -> int:
         with start.alone(paths):
             current = start.already(paths, wanted)
             if current is not None:
+                scaling.start_wanted(paths)
                 sight = system.look(paths, current)
                 print(banner.already(sight, wanted))
                 for line in start.complaint(sight):
@@ -61,6 +62,7 @@ def _start(args: argparse.Namespace) -> int:
                 return 0
             follower = Follower(paths.log)
             child = start.spawn(paths, wanted, foreground=args.foreground, note=note)
+            scaling.start_wanted(paths)
             sight = start.wait_ready(paths, wanted, args.wait, lambda: asked.to_stop)
         if sight.is_ready:
             print(banner.started(sight, time.monotonic() - began), flush=True)

@@ -84,7 +84,13 @@ def test_a_stop_drains_the_leader_and_kills_nobody_too_early(path, name, stanza)
 def test_each_process_has_a_log_of_its_own_and_a_stable_name(path, name, stanza):
     assert stanza["redirect_stderr"] == "true"
     assert stanza["stdout_logfile"].startswith("%(ENV_QUANTUM_HOME)s/log/")
-    if "process_name" in stanza:
+    if name.endswith("_spare"):
+        # Its processes go on where those of the program itself end, under the same name.
+        family = name.removesuffix("_spare")
+        assert stanza["process_name"] == f"{family}-%(process_num)02d"
+        assert stanza["stdout_logfile"].endswith(f"/log/{family}-%(process_num)02d.log")
+        assert (stanza["numprocs_start"], stanza["autostart"]) == ("1", "false")
+    elif "process_name" in stanza:
         assert stanza["process_name"] == "%(program_name)s-%(process_num)02d"
         assert "%(process_num)02d" in stanza["stdout_logfile"]
     else:

@@ -28,8 +28,8 @@ def beat(**changes) -> dict[str, str]:
     return {**fields, **changes}
 
 
-def judged(process, beat, server=UP):
-    return judge(process, beat, server, host="here", now_ms=NOW_MS)
+def judged(process, beat, server=UP, **options):
+    return judge(process, beat, server, host="here", now_ms=NOW_MS, **options)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,19 @@ def judged(process, beat, server=UP):
         (process(state="BACKOFF"), beat(), "DOWN"),
         (process(state="FATAL"), None, "DOWN"),
         (process(state="STOPPED", started_at=900), None, "DOWN"),
-        (process(state="STOPPED", started_at=0, autostart=False), None, "SPARE"),
+        (process(state="STOPPED", autostart=False), None, "DOWN"),
         (process(command="python -m ops.web"), None, "READY"),
     ],
 )
 def test_running_is_not_consuming(given_process, given_beat, ready):
     assert judged(given_process, given_beat).ready == ready
+
+
+def test_spare_that_nobody_asked_for_is_no_trouble():
+    spare = process(state="STOPPED", autostart=False)
+    assert judged(spare, None, wanted=False).ready == "SPARE"
+    assert judged(process(state="FATAL", autostart=False), None, wanted=False).ready == "DOWN"
+    assert judged(process(state="STOPPED"), None, wanted=False).ready == "DOWN"
 
 
 def test_nobody_is_ready_without_a_server():
