@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from quantum_ops import knobs
-from quantum_ops.settings import RedisSettings, UniverseSettings
+from quantum_ops.settings import P33Settings, RedisSettings, UniverseSettings
 from tests.contract.reference import ROOT
 
 EXAMPLE = ROOT / "ops" / "env" / "universe-service.env.example"
@@ -53,6 +53,23 @@ def test_what_is_commented_out_loads_once_it_is_not(tmp_path):
         dataclasses.replace(found, url="", symbol_regex=UniverseSettings().symbol_regex)
         == UniverseSettings()
     )
+
+
+def test_example_of_p33_has_the_values_of_the_specification_and_names_every_setting(tmp_path):
+    example = ROOT / "ops" / "env" / "position-state-brain.env.example"
+    text = example.read_text(encoding="utf-8")
+    (tmp_path / "position-state-brain.env").write_text(text, encoding="utf-8")
+    found = knobs.load(P33Settings, {"QUANTUM_ENV_DIR": str(tmp_path)})
+    assert (found.universe_enable, found.cache_s, found.allowlist) == (True, 60, ("BTCUSDT",))
+    for field in dataclasses.fields(P33Settings):
+        if field.metadata["env"] != "UNIVERSE_MODE":
+            assert re.search(rf"^#?{field.metadata['env']}=", text, re.MULTILINE), field.name
+    # And what is commented out shows the defaults
+    bare = re.sub(r"^#([A-Z0-9_]+=)", r"\1", text, flags=re.MULTILINE)
+    (tmp_path / "position-state-brain.env").write_text(bare, encoding="utf-8")
+    whole = knobs.load(P33Settings, {"QUANTUM_ENV_DIR": str(tmp_path)})
+    shown = dataclasses.replace(whole, allowlist=(), mode="", signing_key="")
+    assert shown == P33Settings()
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
