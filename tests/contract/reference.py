@@ -16,6 +16,7 @@ from ops.__main__ import names, summary
 from quantum_ops import settings, streams
 from quantum_ops.audit import case
 from quantum_ops.metrics import MetricsObserver
+from quantum_ops.p33.reasons import REASONS
 
 AUDITORS = {
     "universe_audit": universe_audit.CHECKS,
@@ -95,7 +96,14 @@ def findings_table() -> str:
     return "\n".join(rows)
 
 
+def reasons_table() -> str:
+    rows = ["| reason | what becomes of the plan | when |", "| --- | --- | --- |"]
+    rows += [f"| `{code}` | {outcome} | {when} |" for code, (outcome, when) in REASONS.items()]
+    return "\n".join(rows)
+
+
 TABLES = {
+    "docs/p33.md": {"reasons": reasons_table},
     "docs/settings.md": {"settings": settings_table},
     "docs/streams.md": {"streams": streams_table, "keys": keys_table, "findings": findings_table},
     "docs/metrics.md": {"metrics": metrics_table},

@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+import redis
 from freezegun import freeze_time
 
 from quantum_ops import codec, streams
@@ -48,6 +49,8 @@ def test_plan_may_be_given_as_the_fields_of_its_entry(signing):
     assert verify(rig.db, texts, trusted=keys, consume=False).allow
     with pytest.raises(DecodeError, match="decision"):
         verify(rig.db, {"plan_id": "x"}, trusted=keys)
+    with pytest.raises(DecodeError, match="plan_id"):
+        verify(rig.db, {**texts, "plan_id": "\ud800"}, trusted=keys)
 
 
 def test_denial_is_not_consumed(signing):
@@ -108,6 +111,50 @@ def test_forged_permits_of_today_are_no_permits(signing):
     assert verify(rig.db, plan(), trusted=keys).reason == "malformed"
 
 
+def test_permit_of_ten_megabytes_is_none(signing):
+    rig, keys = signing
+    rig.decide(plan())
+    rig.db.append(KEY, b" " * 10_000_000)
+    assert verify(rig.db, plan(), trusted=keys).reason == "malformed"
+
+
+@pytest.mark.parametrize("denied", ["get", "getdel"])
+def test_server_that_refuses_us_is_told_as_that_and_not_as_a_wrong_permit(signing, denied):
+    rig, keys = signing
+    rig.decide(plan())
+    rig.db.execute_command(
+        "ACL", "SETUSER", "executor", "on", "nopass", "~*", "+@all", f"-{denied}"
+    )
+    user = rig.server.connect()
+    try:
+        user.execute_command("AUTH", "executor", "x")
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            verify(user, plan(), trusted=keys)
+    finally:
+        user.close()
+        user.connection_pool.disconnect()
+        rig.db.execute_command("ACL", "DELUSER", "executor")
+    # And the permit still stands for whoever may read it.
+    assert verify(rig.db, plan(), trusted=keys).allow
+
+
+def test_key_that_became_a_hash_before_it_was_consumed_is_not_used(signing):
+    rig, keys = signing
+    rig.decide(plan())
+
+    class Racing:
+        def get(self, key):
+            found = rig.db.get(key)
+            rig.db.delete(key)
+            rig.db.hset(key, mapping={"allow": "true"})
+            return found
+
+        def getdel(self, key):
+            return rig.db.getdel(key)
+
+    assert verify(Racing(), plan(), trusted=keys).reason == "used"
+
+
 def test_permit_of_another_plan_put_under_this_key_is_refused(signing):
     rig, keys = signing
     rig.decide(plan(plan_id="a" * 16))
@@ -124,10 +171,8 @@ def test_executors_own_clock_decides_whether_it_is_over(signing):
     with freeze_time() as frozen:
         for jump_s, reason in ((-86_400, "not_yet_valid"), (59.9, "ok"), (60, "expired")):
             frozen.move_to(datetime.fromtimestamp(created + jump_s, UTC))
-            assert (
-                verify(rig.db, plan(), trusted=keys, now_s=created + jump_s, consume=False).reason
-                == reason
-            )
+            # No now_s is given: it is the process's own clock that counts.
+            assert verify(rig.db, plan(), trusted=keys, consume=False).reason == reason
 
 
 def test_process_that_signs_does_not_complain(signing, log_lines):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import string
+import subprocess
 from decimal import Decimal, localcontext
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -189,6 +193,17 @@ def test_hmac_binds_what_is_closed(field):
     changed[field] = {"side": "BUY", "qty": "0.9"}.get(field, "ETHUSDT")
     assert decided(ApplyPlan(**changed)).reason in ("reconcile_unsigned", "symbol_not_allowed")
     assert reconcile_hmac(ApplyPlan(**changed), KEY) != signed.hmac
+
+
+def test_recipe_of_the_page_makes_the_hmac():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "p33.md").read_text(encoding="utf-8")
+    [line] = re.findall(r"^printf '%s' .*openssl.*$", page, re.MULTILINE)
+    made = subprocess.run(
+        ["sh", "-c", line], env={"P33_RECONCILE_KEY": KEY, "PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=True,
+    ).stdout.split()[0]  # fmt: skip
+    signed = reconcile(plan_id="reconclose:BTCUSDT:x:1", qty="0.5")
+    assert signed.hmac == made
 
 
 def test_bounds_are_inclusive_where_the_rule_says_more_than():
