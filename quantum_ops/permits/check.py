@@ -64,14 +64,16 @@ def verify(
     ``plan`` is the event or the fields of its entry. ``trusted`` maps key ids to public keys. A
     permit that allows is consumed by GETDEL and counts only if the very bytes that were checked
     came out, so that of several executors exactly one goes on; a denial is never consumed. The
-    signature is checked before anything that the permit says. Raises what a broken connection
-    raises, and ``DecodeError`` for a mapping that is no plan.
+    signature is checked before anything that the permit says. Raises what a broken connection or
+    a server that refuses the commands raises, and ``DecodeError`` for a mapping that is no plan.
+    After an error from GETDEL the permit may be gone: the plan must not be executed.
     """
     event = plan if isinstance(plan, ApplyPlan) else _event(plan)
     key = streams.permit(gate, event.plan_id)
     try:
         raw = db.get(key)
-    except redis.ResponseError:
+    except redis.ResponseError as error:
+        _only_wrong_type(error)
         return Verdict(allow=False, reason="malformed")
     if raw is None:
         return Verdict(allow=False, reason="missing")
@@ -83,7 +85,8 @@ def verify(
         return verdict
     try:
         taken = db.getdel(key)
-    except redis.ResponseError:
+    except redis.ResponseError as error:
+        _only_wrong_type(error)
         taken = None
     if taken != raw:
         return Verdict(allow=False, reason="used", permit=verdict.permit)
@@ -158,6 +161,12 @@ def _said(permit: Permit, plan: ApplyPlan, now_s: float, gate: str) -> tuple[boo
     return permit.allow, "ok" if permit.allow else "denied"
 
 
+def _only_wrong_type(error: redis.ResponseError) -> None:
+    """Raise ``error`` if it is about us (NOPERM, READONLY) and not about what stands there."""
+    if not str(error).startswith("WRONGTYPE"):
+        raise error
+
+
 def _event(fields: Mapping[Any, Any]) -> ApplyPlan:
     flat: list[bytes] = []
     for name, value in fields.items():
@@ -167,4 +176,5 @@ def _event(fields: Mapping[Any, Any]) -> ApplyPlan:
 
 
 def _bytes(value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+    # Half a surrogate pair becomes bytes that the decoder refuses, with the name of the field.
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")

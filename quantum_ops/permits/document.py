@@ -24,6 +24,9 @@ MAX_BYTES = 16 * 1024
 _SIGNATURE = b',"signature":"'
 _SIGNATURE_LENGTH = 88
 """Of 64 bytes in base64, padding included."""
+MAX_DIGITS = 128
+"""Longest number that is read; the longest that P3.3 can write has under 100 characters."""
+_AMOUNTS = ("exchange_position_amt", "ledger_amt", "safe_close_qty", "safe_qty")
 
 
 class Permit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,7 +97,7 @@ def encode(permit: Permit, signer: Signs | None = None) -> bytes:
 def _plain(permit: Permit) -> Permit:
     """``permit`` with amounts that are written digit by digit; nearly all of them are already."""
     odd: dict[str, Any] = {}
-    for name in ("exchange_position_amt", "ledger_amt", "safe_close_qty", "safe_qty"):
+    for name in _AMOUNTS:
         value = getattr(permit, name)
         if isinstance(value, Decimal) and not value.is_zero():
             text = str(value)
@@ -118,17 +121,26 @@ def split(raw: bytes) -> tuple[bytes, str]:
 def decode(content: bytes) -> Permit:
     """The permit in ``content`` (without its signature); ``ValueError`` for anything else.
 
-    A doubled member is refused: readers disagree on which of two counts.
+    A doubled member is refused: readers disagree on which of two counts. So is a number that
+    :func:`encode` would not write, and an allowance that does not say how much: an executor takes
+    0 or nothing for "all of the plan".
     """
     if len(content) > MAX_BYTES:
         raise ValueError(f"it has {len(content)} bytes, at most {MAX_BYTES} are read")
     try:
-        json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
         permit = _decoder.decode(content)
+        members = json.loads(
+            content,
+            object_pairs_hook=_once,
+            parse_constant=_no_constant,
+            parse_float=_plain_number,
+            parse_int=_plain_number,
+        )
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     if permit.v != 1:
         raise ValueError(f"its version is {permit.v}, this reader knows 1")
+    _check_amounts(permit, members)
     return permit
 
 
@@ -140,6 +152,29 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a member stands twice")
     return found
+
+
+def _check_amounts(permit: Permit, members: dict[str, Any]) -> None:
+    found = [name for name in _AMOUNTS if name in members]
+    if not permit.allow:
+        if found:
+            raise ValueError(f"{found[0]} stands on a denial")
+        return
+    if len(found) < len(_AMOUNTS) or permit.context is not UNSET:
+        raise ValueError("it allows, and has not all the amounts or a context")
+    for name in found:
+        # The decoder takes "NaN" in quotes for a decimal, too.
+        if isinstance(members[name], str):
+            raise ValueError(f"{name} is a text")  # noqa: TRY004 - one kind of error for all
+    safe = permit.safe_qty
+    if not isinstance(safe, Decimal) or safe < 0 or safe != permit.safe_close_qty:
+        raise ValueError("safe_qty is negative, or safe_close_qty says something else")
+
+
+def _plain_number(text: str) -> Decimal:
+    if len(text) > MAX_DIGITS or "e" in text.lower():
+        raise ValueError(f"{text[:40]!r} is no plain number")
+    return Decimal(text)
 
 
 def _no_constant(name: str) -> Any:

@@ -101,15 +101,19 @@ def trusted(paths: Iterable[str | Path]) -> dict[str, Ed25519PublicKey]:
 
 
 def new_key(path: str | Path) -> Signer:
-    """Make a key: ``path`` (mode 0600) and ``path``.pub. Never replaces a file."""
+    """Make a key: ``path`` (mode 0600) and ``path``.pub. Both or none; never replaces a file."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(pem)
         signer = Signer(key)
-        with Path(f"{path}.pub").open("xb") as file:
-            file.write(signer.public_pem)
+        try:
+            with Path(f"{path}.pub").open("xb") as file:
+                file.write(signer.public_pem)
+        except OSError:
+            Path(path).unlink()  # ours, made a moment ago: O_EXCL
+            raise
     except FileExistsError as error:
         raise ConfigurationError(f"{error.filename}: is there already; name another file") from None
     except OSError as error:
