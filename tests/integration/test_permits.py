@@ -9,11 +9,13 @@ import pytest
 import redis
 from freezegun import freeze_time
 
-from quantum_ops import codec, streams
+from quantum_ops import client, codec, streams
 from quantum_ops.errors import DecodeError
 from quantum_ops.permits import new_key, trusted, verify
+from quantum_ops.settings import RedisSettings
 from tests.p33_rig import P33Rig, hold, publish_universe, send
 from tests.p33_stories import plan
+from tests.proxy import Proxy
 
 KEY = streams.permit("p33", plan().plan_id)
 
@@ -136,6 +138,20 @@ def test_server_that_refuses_us_is_told_as_that_and_not_as_a_wrong_permit(signin
         rig.db.execute_command("ACL", "DELUSER", "executor")
     # And the permit still stands for whoever may read it.
     assert verify(rig.db, plan(), trusted=keys).allow
+
+
+def test_lost_reply_to_the_consumption_is_an_error_and_never_two_executions(signing):
+    rig, keys = signing
+    rig.decide(plan())
+    replies = iter(["", "drop"])  # GET is answered, GETDEL is not
+    proxy = Proxy(rig.server.socket, lambda: next(replies, ""))
+    try:
+        executor = client.connect(RedisSettings(url=proxy.url, timeout_s=5))
+        with pytest.raises(redis.ConnectionError):
+            verify(executor, plan(), trusted=keys)
+        assert verify(executor, plan(), trusted=keys).reason == "missing"
+    finally:
+        proxy.close()
 
 
 def test_key_that_became_a_hash_before_it_was_consumed_is_not_used(signing):

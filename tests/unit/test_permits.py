@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 import re
 import subprocess
@@ -384,6 +385,18 @@ def test_key_files_that_cannot_be_used_are_refused_with_the_cure(tmp_path):
         trusted([odd])
     with pytest.raises(ConfigurationError, match="No such file"):
         trusted([tmp_path / "none.pub"])
+
+
+def test_permit_on_the_page_is_one_that_is_written():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "permits.md").read_text()
+    printed = page.partition("permit show 3f9c1a7be2d04586\n")[2].partition("\nexpires in ")[0]
+    shown = json.loads(printed)
+    assert list(shown)[-1] == "signature"
+    assert list(shown)[:-1] == sorted(list(shown)[:-1])
+    closing = plan(plan_id="3f9c1a7be2d04586", qty="1.5", action="PARTIAL_50")
+    assert shown.pop("signature")
+    assert shown["plan_sha256"] == plan_sha256(closing)
+    assert decode(json.dumps(shown).encode()).safe_qty == Decimal("0.75")
 
 
 def test_page_tells_every_verdict_and_every_member():
