@@ -77,7 +77,7 @@ class Observers:
 
 
 class LogObserver:
-    """Writes one line for each trouble; plain acknowledgements only at debug level."""
+    """Writes one line for each trouble; acknowledgements and asked retries at debug level only."""
 
     def __init__(self, log: object) -> None:
         self._log: object = log
@@ -98,4 +98,7 @@ class LogObserver:
             "error": trouble.error,
         }
         shown = {name: value for name, value in fields.items() if value}
-        self._log.warning(trouble.kind, group=trouble.group, **shown)  # type: ignore[attr-defined]  # see above
+        # A handler that asked for a later delivery is at work, not in trouble.
+        asked = trouble.kind == "retry" and trouble.reason == "asked"
+        log = self._log.debug if asked else self._log.warning  # type: ignore[attr-defined]  # see above
+        log(trouble.kind, group=trouble.group, **shown)

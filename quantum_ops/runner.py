@@ -135,6 +135,10 @@ class Runner:
         size = 0
         for stream, entries in batches:
             size += len(entries)
+            if self._consumer.prepare is not None:
+                # What entries of another stream in this very read declared must be true before
+                # the state of these is fetched: a result finds its plan.
+                self.flush()
             good, events = self._work.prepared(stream, entries)
             for start in range(0, len(good), SLICE):
                 if start:

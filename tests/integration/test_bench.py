@@ -134,3 +134,14 @@ def _alive(pid):
     except FileNotFoundError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_gates_benchmark_checks_what_came_of_each_run():
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.bench.gates", "--quick", "--plans", "500"],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    for case in ("p33", "p33_signed", "permit_audit", "order_proof"):
+        assert f"| {case} | " in found.stdout
+    assert "p50 ms" in found.stdout

@@ -209,3 +209,25 @@ def test_setup_that_refuses_is_told_before_anything_is_read(backend):
 
     with pytest.raises(ConfigurationError, match="no key"):
         backend.runner(never)
+
+
+def test_state_of_one_streams_entries_sees_what_anothers_declared_in_the_same_read(backend):
+    # Given a plan and its result that are read together
+    seen = []
+
+    def fetch(events, context):
+        return backend.get("planned")
+
+    @consumer(streams.APPLY_PLAN, streams.AUDIT_FINDING, prepare=fetch)
+    def both(event, context):
+        if isinstance(event, ApplyPlan):
+            context.set("planned", event.plan_id)
+        else:
+            seen.append(context.state)
+
+    runner, _ = backend.runner(both)
+    backend.publish(plan("a"))
+    backend.publish(AuditFinding(auditor="x", finding="y", severity="info"))
+    backend.settle(runner)
+    # Then the result finds its plan
+    assert seen == [b"a"]

@@ -1,0 +1,103 @@
+"""One run of a gate in a process of its own: ``python -m tests.bench.gate_worker CASE URL COUNT``.
+
+Says ``ready`` when connected, starts at the line that comes back, ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+from prometheus_client import CollectorRegistry
+
+from consumers.order_proof import order_proof
+from consumers.p33 import p33
+from consumers.permit_audit import permit_audit
+from quantum_ops import logs, program, streams
+from quantum_ops.clock import Clock
+from quantum_ops.consumer import Consumer
+from quantum_ops.metrics import MetricsObserver
+from quantum_ops.settings import RedisSettings, RuntimeSettings
+
+ME = "bench-1"
+
+
+def _empty(stream: streams.Stream) -> Consumer:
+    return Consumer("bench_empty", (stream,), lambda _event, _context: None, "empty")
+
+
+def cases() -> dict[str, Consumer]:
+    """Name -> the consumer that it runs."""
+    return {
+        "empty": _empty(streams.APPLY_PLAN),
+        "empty_results": _empty(streams.APPLY_RESULT),
+        "p33": p33,
+        "p33_signed": p33,
+        "permit_audit": permit_audit,
+        "order_proof": order_proof,
+    }
+
+
+def ours(name: str, url: str, count: int) -> Callable[[], None]:
+    """Our runner, built as ``python -m consumers NAME`` builds it, over ``count`` entries."""
+    logs.configure("bench", "warning", sys.stderr)
+    metrics = MetricsObserver(CollectorRegistry())
+    runner, _ = program.build(
+        cases()[name], RedisSettings(url=url), RuntimeSettings(), Clock(), metrics
+    )
+
+    def run() -> None:
+        runner.open()
+        read = 0
+        while read < count:
+            read += runner.step()
+        runner.flush()
+
+    return run
+
+
+def bare(url: str, count: int) -> Callable[[], None]:
+    """By hand, for latency: read, a SET and an XADD for each plan, XACK; nothing is judged."""
+    db: Any = redis.Redis.from_url(url)
+    db.xgroup_create(streams.APPLY_PLAN.key, "bench_bare", id="0", mkstream=True)
+
+    def run() -> None:
+        read = 0
+        while read < count:
+            reply = db.xreadgroup(
+                "bench_bare", ME, {streams.APPLY_PLAN.key: ">"}, count=500, block=1000
+            )
+            for _, entries in reply:
+                pipe = db.pipeline(transaction=True)
+                for _, fields in entries:
+                    plan_id = fields[b"plan_id"].decode()
+                    pipe.set(streams.permit("bare", plan_id), b"1", ex=60)
+                    pipe.xadd(streams.PERMIT_DECIDED.key, {"plan_id": plan_id})
+                pipe.xack(streams.APPLY_PLAN.key, "bench_bare", *[id_ for id_, _ in entries])
+                pipe.execute()
+                read += len(entries)
+
+    return run
+
+
+def main(name: str, url: str, count: int) -> None:
+    """See the module."""
+    reply_fd = os.dup(1)
+    os.dup2(2, 1)
+    run = bare(url, count) if name == "bare" else ours(name, url, count)
+    os.write(reply_fd, b"ready\n")
+    sys.stdin.readline()
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    run()
+    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    with os.fdopen(reply_fd, "wb") as reply:
+        reply.write(json.dumps({"wall_s": wall_s, "cpu_s": cpu_s}).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
