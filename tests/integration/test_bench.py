@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import pairs, place, workload
+from tests.bench import machine, pairs, place, workload
 from tests.bench.cases import CASES
 from tests.servers import binary
 from tests.waiting import wait_until
@@ -139,7 +139,7 @@ def _alive(pid):
 def test_gates_benchmark_checks_what_came_of_each_run():
     found = subprocess.run(
         [sys.executable, "-m", "tests.bench.gates", "--quick", "--plans", "500"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=110,
+        cwd=machine.ROOT, capture_output=True, text=True, check=False, timeout=110,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     for case in ("p33", "p33_signed", "permit_audit", "order_proof"):
