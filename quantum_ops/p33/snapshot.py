@@ -99,13 +99,15 @@ def _position(reply: Any) -> tuple[Decimal | None, str, float | None]:
 def _ledger(reply: Any) -> tuple[Decimal | None, str]:
     if isinstance(reply, Exception):
         return None, f"unreadable: {reply}"
-    found = reply[0] if reply[0] is not None else reply[1]
+    field, found = (
+        ("last_known_amt", reply[0]) if reply[0] is not None else ("ledger_amt", reply[1])
+    )
     if found is None:
         return None, ""
     try:
         return amount(found), ""
     except ValueError as error:
-        return None, f"last_known_amt {error}"
+        return None, f"{field} {error}"
 
 
 def _executed(reply: Any) -> tuple[float | None, str]:
