@@ -61,6 +61,8 @@ def test_it_follows_until_it_is_interrupted(gate):
         [sys.executable, "-u", "-m", "ops", "decisions", "-f", "-n", "0", "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ},
+        # A suite that runs in the background hands down an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
     )  # fmt: skip
     try:
         # Given that it may still be starting: decide until it tells of one
