@@ -126,4 +126,5 @@ def test_exchange_that_hangs_delays_no_permit(system):
     system.exchange.respond = hang
     wait_until(lambda: hanging, 10, "somebody is waiting for the exchange")
     during = [asked() for _ in range(30)]
-    assert statistics.median(during) < statistics.median(before) + 1.0
+    # Then permits come as before: a busy machine is forgiven, a wait for an answer is not
+    assert statistics.median(during) < 3 * statistics.median(before) + 0.05
