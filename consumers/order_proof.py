@@ -27,6 +27,7 @@ FINDINGS: dict[str, tuple[Severity, str]] = {
     "result_without_plan": ("critical", "executed under a plan_id that no plan had"),
 }
 DAY_S = 86_400
+TIDY_EVERY_S = 60.0
 READS = 3
 PATIENT_ATTEMPTS = 3
 """Deliveries for which a result waits for its plan; well below QUANTUM_MAX_DELIVERIES."""
@@ -61,7 +62,32 @@ def fetch(events: Sequence[ApplyPlan | ApplyResult], context: Context) -> dict[s
     return known
 
 
-@consumer(streams.APPLY_PLAN, streams.APPLY_RESULT, prepare=fetch, settings=OrderProofSettings)
+def tidy(context: Context) -> None:
+    """Let old proofs leave the indexes of the symbols that were traded since the last time.
+
+    An index that nobody tidied, because this process died, is tidied with the symbol's next proof.
+    """
+    settings: OrderProofSettings = context.settings
+    keep_s = settings.keep_days * DAY_S
+    symbols: set[str] = context.held
+    with context.db.pipeline(transaction=False) as pipe:
+        for symbol in symbols:
+            key = streams.proofs_of_symbol(symbol)
+            pipe.zremrangebyscore(key, "-inf", (context.clock.now_s() - keep_s) * 1000)
+            pipe.expire(key, keep_s)
+        pipe.execute(raise_on_error=False)
+    symbols.clear()
+
+
+@consumer(
+    streams.APPLY_PLAN,
+    streams.APPLY_RESULT,
+    prepare=fetch,
+    settings=OrderProofSettings,
+    setup=lambda _context: set(),
+    tick=tidy,
+    tick_s=TIDY_EVERY_S,
+)
 def order_proof(event: ApplyPlan | ApplyResult, context: Context) -> None:
     """Proves each execution by its order id, and finds those without one or with another's."""
     settings: OrderProofSettings = context.settings
@@ -103,10 +129,8 @@ def _proven(event: ApplyResult, context: Context, found: str, known: Known) -> N
         }
         context.hset(plan, fields)
         context.expire(plan, keep_s)
-        symbol = streams.proofs_of_symbol(event.symbol)
-        context.zadd(symbol, event.plan_id, at_ms)
-        context.zprune(symbol, at_ms - keep_s * 1000)
-        context.expire(symbol, keep_s)
+        context.zadd(streams.proofs_of_symbol(event.symbol), event.plan_id, at_ms)
+        context.held.add(event.symbol)
         _tell(context, event, "execution_proven", f"{event.symbol} order {found}")
     _unplanned(event, context, known)
 

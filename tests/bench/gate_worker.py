@@ -21,7 +21,10 @@ from consumers.permit_audit import permit_audit
 from quantum_ops import logs, program, streams
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
+from quantum_ops.context import Context
+from quantum_ops.events import ApplyPlan, PermitDecided
 from quantum_ops.metrics import MetricsObserver
+from quantum_ops.p33.decision import EVALUATED
 from quantum_ops.settings import RedisSettings, RuntimeSettings
 
 ME = "bench-1"
@@ -31,11 +34,30 @@ def _empty(stream: streams.Stream) -> Consumer:
     return Consumer("bench_empty", (stream,), lambda _event, _context: None, "empty")
 
 
+def _writes(plan: ApplyPlan, context: Context) -> None:
+    """What P3.3 writes for each plan that asks, of the same size, without reading or judging."""
+    if plan.decision not in EVALUATED:
+        return
+    context.first(streams.decided("bench", plan.plan_id), "a" * 64, ttl_s=86_400)
+    context.set(streams.permit("bench", plan.plan_id), "x" * 380, ttl_s=60)
+    context.publish(
+        PermitDecided(
+            event_id=context.entry_id,
+            gate="bench",
+            plan_id=plan.plan_id,
+            symbol=plan.symbol,
+            allow=True,
+            reason="sanity_checks_passed",
+        )
+    )
+
+
 def cases() -> dict[str, Consumer]:
     """Name -> the consumer that it runs."""
     return {
         "empty": _empty(streams.APPLY_PLAN),
         "empty_results": _empty(streams.APPLY_RESULT),
+        "writes": Consumer("bench_writes", (streams.APPLY_PLAN,), _writes, "writes"),
         "p33": p33,
         "p33_signed": p33,
         "permit_audit": permit_audit,
