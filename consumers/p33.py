@@ -15,7 +15,7 @@ from typing import Any
 import hiredis
 import msgspec
 
-from quantum_ops import client, permits, streams
+from quantum_ops import client, codec, permits, streams
 from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
 from quantum_ops.errors import DecodeError, Reject
@@ -89,22 +89,22 @@ def look(context: Context) -> None:
     gate.watch.look(context)
 
 
-def deny_undecodable(flat: Sequence[bytes], error: DecodeError, context: Context) -> None:
+def deny_buried(flat: Sequence[bytes], error: Exception, context: Context) -> None:
     """A denial beside the dead letter, if the entry says without doubt which plan it means."""
     gate: Gate = context.held
-    plan_id = _only(flat, b"plan_id")
-    if not 0 < len(plan_id) <= MAX_PLAN_ID:
+    subject = _malformed(flat) if isinstance(error, DecodeError) else _failed(flat)
+    if subject is None:
         return
-    symbol = _only(flat, b"symbol")[:MAX_SYMBOL]
-    digest = hashlib.sha256(msgspec.msgpack.encode(list(flat))).hexdigest()
+    plan_id = subject.plan_id
     decided = None
     if context.attempt > 1:
         [decided] = client.ask(context.db, _ask_decided(plan_id), 1)
     now_s = context.clock.now_s()
     allowlist = gate.watch.last or gate.watch.look(context)
     context.state = State(allowlist, {}, now_s, _moment(now_s), decided)
-    denial = Decision(allow=False, reason="malformed_plan", detail={"problem": str(error)[:500]})
-    _settle(context, _Subject(plan_id, symbol, f"malformed:{digest}"), denial)
+    reason = "malformed_plan" if isinstance(error, DecodeError) else "gate_failed"
+    denial = Decision(allow=False, reason=reason, detail={"problem": str(error)[:500]})
+    _settle(context, subject, denial)
 
 
 @consumer(
@@ -113,7 +113,7 @@ def deny_undecodable(flat: Sequence[bytes], error: DecodeError, context: Context
     setup=Gate,
     prepare=fetch,
     idle=look,
-    undecodable=deny_undecodable,
+    last_words=deny_buried,
     block_ms=BLOCK_MS,
 )
 def p33(plan: ApplyPlan, context: Context) -> None:
@@ -136,6 +136,23 @@ class _Subject(msgspec.Struct, frozen=True):
     plan_id: str
     symbol: str
     sha256: str
+
+
+def _malformed(flat: Sequence[bytes]) -> _Subject | None:
+    """What the bytes are about, as far as they can be read."""
+    plan_id = _only(flat, b"plan_id")
+    if not 0 < len(plan_id) <= MAX_PLAN_ID:
+        return None
+    digest = hashlib.sha256(msgspec.msgpack.encode(list(flat))).hexdigest()
+    return _Subject(plan_id, _only(flat, b"symbol")[:MAX_SYMBOL], f"malformed:{digest}")
+
+
+def _failed(flat: Sequence[bytes]) -> _Subject | None:
+    """The plan that was delivered too often without an outcome."""
+    plan = codec.decoder(ApplyPlan)(flat)
+    if plan.decision not in EVALUATED:
+        return None
+    return _Subject(plan.plan_id, plan.symbol, permits.plan_sha256(plan))
 
 
 def _settle(

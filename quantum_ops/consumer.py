@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from quantum_ops.context import Context
-from quantum_ops.errors import ConfigurationError, DecodeError
+from quantum_ops.errors import ConfigurationError
 from quantum_ops.settings import RuntimeSettings
 from quantum_ops.streams import Stream
 
@@ -18,7 +18,7 @@ Prepare = Callable[[Sequence[Any], Context], Any]
 Setup = Callable[[Context], Any]
 Idle = Callable[[Context], None]
 Tick = Callable[[Context], None]
-Undecodable = Callable[[Sequence[bytes], DecodeError, Context], None]
+LastWords = Callable[[Sequence[bytes], Exception, Context], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,10 @@ class Consumer:
     runs before the first batch and whenever a read brought nothing, at most ``block_ms`` apart:
     news is followed there. ``tick`` runs every ``tick_s`` seconds, whatever the load, after all
     that was handled has been settled: what is due by time is done there.
-    ``undecodable(flat, error, context)`` may declare effects for an entry that goes to the dead
-    letter because its bytes are no event.
+    ``last_words(flat, error, context)`` may declare effects for an entry that goes to the dead
+    letter without its handler having said what follows: its bytes are no event
+    (:class:`~quantum_ops.errors.DecodeError`), it was delivered too often, or the handler failed to
+    the end.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Consumer:
     idle: Idle | None = None
     tick: Tick | None = None
     tick_s: float = 1.0
-    undecodable: Undecodable | None = None
+    last_words: LastWords | None = None
     settings: type | None = None
     batch: int | None = None
     block_ms: int | None = None

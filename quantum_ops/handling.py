@@ -14,7 +14,7 @@ from quantum_ops.clock import Clock
 from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
 from quantum_ops.effects import FIRST, Command, bury
-from quantum_ops.errors import DecodeError, Reject
+from quantum_ops.errors import QuantumError, Reject
 from quantum_ops.inbox import Letter, RawEntry, Settlement
 from quantum_ops.observe import BatchReport
 from quantum_ops.waiting import Waiting
@@ -149,7 +149,8 @@ class Handling:
         if entry[1] is not None and attempt > self._bounds.max_deliveries:
             # The handler is not called again: it may be what kills the process each time.
             ending = outcome.exhausted(deliveries)
-            self._letter(settlement, stream, Letter(id_, deliveries, *ending), [])
+            words = self._last_words(entry, stream, attempt, QuantumError(ending.error))
+            self._letter(settlement, stream, Letter(id_, deliveries, *ending), words)
         else:
             context = self._context
             context.stream, context.raw_id, context.attempt = stream, id_, attempt
@@ -216,12 +217,12 @@ class Handling:
     def _last_words(
         self, entry: RawEntry, stream: str, attempt: int, error: Exception
     ) -> list[Command]:
-        """Effects that go with the entry's burial: a handler's own, or of the one for bad bytes."""
+        """Effects that go with a burial: the handler's own, or its consumer's last words."""
         context = self._context
         if isinstance(error, Reject):
             return context.commands if error.keep_effects else []
-        hook = self._consumer.undecodable
-        if hook is None or not isinstance(error, DecodeError) or entry[1] is None:
+        hook = self._consumer.last_words
+        if hook is None or entry[1] is None:
             return []
         context.stream, context.raw_id, context.attempt = stream, entry[0], attempt
         context.commands = []

@@ -23,6 +23,7 @@ MAX_MISSED = 3
 """Refreshes that may be missed before the universe counts as stale."""
 DEFAULT_REFRESH_S = 60.0
 """Assumed where meta names no refresh: writers of before this project."""
+MAX_EPOCH_DIGITS = 15
 MAX_REFRESH_S = 3600.0
 """Longest refresh that can be set; a damaged larger one must not keep a dead universe fresh."""
 
@@ -63,6 +64,8 @@ class Universe:
     close_only: frozenset[str] = frozenset()
     damage: str = ""
     """Why its content cannot be believed, whatever flag and age say; empty if it can."""
+    asof_epoch: int = 0
+    """The document's own time, which counts where meta tells none."""
 
 
 def active_json(symbols: list[str], mode: str, asof_epoch: int) -> str:
@@ -130,7 +133,7 @@ def renewed(held: Universe, meta: Any, *, now_s: float, mode: str = "") -> Unive
     """
     try:
         fields = _texts(meta)
-        age_s = now_s - _checked(fields, 0)
+        age_s = now_s - _checked(fields, held.asof_epoch)
         refresh_s = _refresh_s(fields)
     except _UNREADABLE as error:
         return Universe("stale", f"unreadable: {error}", "unreadable")
@@ -170,13 +173,14 @@ def _judge(active: Any, meta: Any, rows: Any, now_s: float, mode: str) -> Univer
         code,
         document.mode,
         symbols,
-        int(fields.get("epoch") or 0),
+        _epoch(fields),
         age_s,
         refresh_s,
         int(fields.get("quarantined") or 0),
         attributes,
         frozenset(symbol for symbol, row in attributes.items() if row.get("state") == "close_only"),
         damage,
+        document.asof_epoch,
     )
 
 
@@ -195,6 +199,14 @@ def _checked(fields: Mapping[str, str], otherwise: int) -> float:
 
 def _refresh_s(fields: Mapping[str, str]) -> float:
     return min(float(fields.get("refresh_sec") or DEFAULT_REFRESH_S), MAX_REFRESH_S)
+
+
+def _epoch(fields: Mapping[str, str]) -> int:
+    text = fields.get("epoch") or "0"
+    # int() also takes "1_0", signs and foreign digits: a damaged epoch must not pass for another.
+    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_EPOCH_DIGITS):
+        raise ValueError(f"epoch is {text[:20]!r}")
+    return int(text)
 
 
 _Problem = tuple[str, str]

@@ -11,6 +11,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "deny, dead letter",
         "a required field is missing or no value of its kind; the original is kept",
     ),
+    "gate_failed": (
+        "deny, dead letter",
+        "delivered too often without an outcome: this gate failed on it again and again",
+    ),
     "plan_id_conflict": (
         "deny, Finding",
         "another plan was decided under this plan_id; the earlier permit is replaced by the denial",

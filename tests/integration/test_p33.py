@@ -234,6 +234,36 @@ def test_zombie_that_wakes_up_after_its_plans_were_taken_over_changes_nothing(ri
     assert rig.permit()["reason"] == "no_position"
 
 
+def test_plan_that_was_delivered_too_often_is_denied_and_kept(rig):
+    # Given a plan whose process died on it again and again
+    rig.send(plan(), plan(plan_id="b" * 16, decision="SKIP"))
+    rows = rig.db.xreadgroup("p33", "dead", {PLANS: ">"})
+    ids = [id_ for id_, _ in rows[0][1]]
+    for _ in range(6):
+        rig.db.execute_command("XCLAIM", PLANS, "p33", "dead", 0, *ids)
+    rig.db.execute_command("XCLAIM", PLANS, "p33", "one", 0, *ids)
+    rig.runner.open()
+    rig.settle()
+    # Then it has one decision, a denial, and stands in the dead letter; the other one only there
+    assert [event.reason for event in rig.decided()] == ["gate_failed"]
+    assert rig.permit()["reason"] == "gate_failed"
+    assert {letter.reason for letter in rig.dead_letters()} == {"too_many_deliveries"}
+    assert len(rig.dead_letters()) == 2
+    # And what was decided before stays decided
+    again = plan(plan_id="c" * 16)
+    assert rig.decide(again)[0].allow
+    rig.send(again)
+    rows = rig.db.xreadgroup("p33", "dead", {PLANS: ">"})
+    ids = [id_ for id_, _ in rows[0][1]]
+    for _ in range(6):
+        rig.db.execute_command("XCLAIM", PLANS, "p33", "dead", 0, *ids)
+    rig.db.execute_command("XCLAIM", PLANS, "p33", "one", 0, *ids)
+    rig.runner.open()
+    rig.settle()
+    assert rig.permit("c" * 16)["allow"] is True
+    assert rig.findings() == []
+
+
 def test_server_lost_between_decision_and_settlement_loses_and_doubles_nothing(tmp_path):
     from tests.servers import Server
 

@@ -137,7 +137,7 @@ def test_undecodable_entry_can_leave_a_denial_beside_its_dead_letter(backend):
         seen.append((error.field, context.entry_id, context.attempt))
         context.set("permit:x", "denied")
 
-    @consumer(streams.APPLY_PLAN, undecodable=deny)
+    @consumer(streams.APPLY_PLAN, last_words=deny)
     def reader(event, context):
         context.incr("handled")
 
@@ -148,6 +148,23 @@ def test_undecodable_entry_can_leave_a_denial_beside_its_dead_letter(backend):
     assert seen == [("symbol", bad.decode(), 1)]
     assert (backend.get("permit:x"), backend.get("handled")) == (b"denied", b"1")
     assert [letter.entry_id for letter in backend.events(DeadLetter)] == [bad.decode()]
+
+
+def test_entry_that_fails_to_the_end_can_leave_a_denial_too(backend):
+    def deny(flat, error, context):
+        context.set(f"denied:{flat[1].decode()}", str(error)[:60])
+
+    @consumer(streams.APPLY_PLAN, last_words=deny, max_deliveries=2)
+    def failing(event, context):
+        context.incr("handled")
+        raise ValueError("always")
+
+    backend.publish(plan("a"))
+    runner, observer = backend.runner(failing)
+    backend.settle(runner)
+    assert backend.get("denied:a") == b"always"
+    assert backend.get("handled") is None
+    assert observer.kinds() == ["retry", "dead_letter"]
 
 
 def test_setup_runs_once_and_idle_before_the_first_batch_and_whenever_nothing_came(backend):

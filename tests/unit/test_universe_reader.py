@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantum_ops.universe import active_json, content_sha256, judge, symbols_sha256
+from quantum_ops.universe import (
+    active_json,
+    content_sha256,
+    judge,
+    renewed,
+    symbols_sha256,
+)
 
 NOW = 1_769_494_530.0
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
@@ -145,3 +151,16 @@ def test_whatever_stands_there_is_judged_and_fresh_only_with_the_flag_at_zero(
     if universe.status == "fresh":
         assert fields[b"stale"] == b"0"
         assert universe.symbols
+
+
+@pytest.mark.parametrize("epoch", [b"-5", b"1_0", "\u0661".encode(), b"9" * 16, b"1.0", b" 1"])
+def test_damaged_epoch_is_unreadable(epoch):
+    damaged = {**meta(), b"epoch": epoch}
+    assert judge(active(), damaged, now_s=NOW).code == "unreadable"
+
+
+def test_document_without_a_time_in_meta_ages_the_same_on_every_look():
+    timeless = {k: v for k, v in meta().items() if k not in (b"checked_epoch", b"asof_epoch")}
+    first = judge(active(), timeless, now_s=NOW)
+    again = renewed(first, timeless, now_s=NOW)
+    assert (again.status, again.age_s) == (first.status, first.age_s)
