@@ -11,41 +11,57 @@ from typing import TYPE_CHECKING, Any
 from ops.terminal import safe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import walrus
 
     from quantum_ops.events import PermitDecided
 
 BLOCK_MS = 1000
 PAUSE_S = 0.5
+PAGE = 1000
+NOT_RUNNING, NOT_FOUND = 3, 4
 HEADER = f"{'WHEN':<12}  {'PLAN':<16}  {'SYMBOL':<14}  {'':<5}  {'REASON':<32}  {'QTY':>10}  EPOCH"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ops.__main__."""
     parser.add_argument("-f", "--follow", action="store_true", help="go on as plans are decided")
-    parser.add_argument("-n", type=int, default=20, metavar="N", help="the newest N (default 20)")
+    parser.add_argument(
+        "-n", "--count", type=_count, default=20, metavar="N", help="the newest N (default 20)"
+    )
     parser.add_argument("--plan", default="", metavar="ID", help="only this plan_id")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code: 0; 1 if the server cannot be asked. ^C ends it with 0."""
-    import redis
+    """Exit code: 0; 3 nothing runs here; 4 nothing was decided on ``--plan``. ^C ends it with 0."""
+    from ops import target
+    from quantum_ops import client
 
-    from ops.target import open_db
-
+    shown = _Shown(args)
     try:
-        db = open_db()
-        shown = _Shown(args)
+        db = target.open_db()
         last = _newest(db, args, shown)
         while args.follow:
             last = _follow(db, last, shown)
     except KeyboardInterrupt:
         return 0
-    except redis.RedisError as error:
-        print(f"decisions: Redis: {safe(str(error))}", file=sys.stderr)
-        return 1
+    except client.TRANSPORT_ERRORS as error:
+        if client.is_refusal(error) or not target.is_nowhere():
+            raise
+        print("not running; ./run starts it", file=sys.stderr)
+        return NOT_RUNNING
+    if args.plan and args.count and not shown.count:
+        print(f"nothing was decided on a plan {safe(args.plan)}", file=sys.stderr)
+        return NOT_FOUND
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of decisions; write 20")
+    return int(text[:9])
 
 
 class _Shown:
@@ -54,6 +70,8 @@ class _Shown:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._headed = args.json
+        self._away = False
+        self.count = 0
 
     def line(self, id_: bytes, flat: list[bytes]) -> None:
         """Print one entry if it is asked for; a stranger's entry is told as such."""
@@ -71,20 +89,41 @@ class _Shown:
         if not self._headed:
             self._headed = True
             print(HEADER, flush=True)
+        self.count += 1
         print(json.dumps(_object(id_, event)) if self._args.json else _row(event), flush=True)
+
+    def away(self, *, away: bool) -> None:
+        """Tell, once each, that the server is away and that it is back."""
+        if away != self._away:
+            told = "Redis is away; waiting for it" if away else "Redis is back"
+            print(f"decisions: {told}", file=sys.stderr, flush=True)
+        self._away = away
 
 
 def _newest(db: walrus.Database, args: argparse.Namespace, shown: _Shown) -> bytes:
     """Show the newest ones, oldest first; gives the id to go on from."""
+    plan = args.plan.encode("utf-8", "surrogateescape")
+    found: list[Any] = []
+    newest = b"0-0"
+    for rows in _pages(db, PAGE if args.plan else max(1, min(args.count, PAGE))):
+        newest = newest if newest != b"0-0" else rows[0][0]
+        # One plan is looked for in the whole stream: it may have been decided days ago.
+        found += [row for row in rows if not plan or plan in row[1]]
+        if len(found) >= args.count:
+            break
+    for id_, flat in reversed(found[: args.count]):
+        shown.line(id_, flat)
+    return newest
+
+
+def _pages(db: walrus.Database, size: int) -> Iterator[list[Any]]:
+    """The stream's entries backwards, ``size`` at a time."""
     from quantum_ops import client, streams
 
-    rows: list[Any] = client.raw(
-        db, "XREVRANGE", streams.PERMIT_DECIDED.key, "+", "-", "COUNT", max(1, args.n)
-    )
-    for id_, flat in reversed(rows):
-        if args.n > 0:
-            shown.line(id_, flat)
-    return rows[0][0] if rows else b"0-0"
+    end = b"+"
+    while rows := client.raw(db, "XREVRANGE", streams.PERMIT_DECIDED.key, end, "-", "COUNT", size):
+        yield rows
+        end = b"(" + rows[-1][0]
 
 
 def _follow(db: walrus.Database, last: bytes, shown: _Shown) -> bytes:
@@ -95,9 +134,14 @@ def _follow(db: walrus.Database, last: bytes, shown: _Shown) -> bytes:
     try:
         # Its own short block, well below the client's timeout.
         reply = client.raw(db, "XREAD", "COUNT", 500, "BLOCK", BLOCK_MS, "STREAMS", key, last)
-    except client.TRANSPORT_ERRORS:
+    except Exception as error:
+        # A wrong password is no lost connection, though redis-py counts it among them.
+        if not client.is_passing(error):
+            raise
+        shown.away(away=True)
         time.sleep(PAUSE_S)
         return last
+    shown.away(away=False)
     for _, rows in reply or ():
         for id_, flat in rows:
             shown.line(id_, flat)
