@@ -24,12 +24,6 @@ def settings() -> RedisSettings:
     return RedisSettings(url=current.url, timeout_s=wanted.timeout_s)
 
 
-def is_nowhere() -> bool:
-    """Whether no server was named and nothing of ours runs that could have one."""
-    wanted = knobs.load(RedisSettings)
-    return not (wanted.url or wanted.host) and running.read(Paths.find().current_env) is None
-
-
 def open_db() -> walrus.Database:
     """A client of that server."""
     from quantum_ops import client  # noqa: PLC0415 - redis-py takes 100 ms to import

@@ -36,19 +36,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0; 3 nothing runs here; 4 nothing was decided on ``--plan``. ^C ends it with 0."""
-    from ops import target
+    from ops.target import open_db
     from quantum_ops import client
 
     shown = _Shown(args)
     try:
-        db = target.open_db()
+        db = open_db()
         last = _newest(db, args, shown)
         while args.follow:
             last = _follow(db, last, shown)
     except KeyboardInterrupt:
         return 0
     except client.TRANSPORT_ERRORS as error:
-        if client.is_refusal(error) or not target.is_nowhere():
+        if client.is_refusal(error) or not _is_nowhere():
             raise
         print("not running; ./run starts it", file=sys.stderr)
         return NOT_RUNNING
@@ -56,6 +56,17 @@ def run(args: argparse.Namespace) -> int:
         print(f"nothing was decided on a plan {safe(args.plan)}", file=sys.stderr)
         return NOT_FOUND
     return 0
+
+
+def _is_nowhere() -> bool:
+    """Whether no server was named and nothing of ours runs that could have one."""
+    from ops import running
+    from ops.paths import Paths
+    from quantum_ops import knobs
+    from quantum_ops.settings import RedisSettings
+
+    wanted = knobs.load(RedisSettings)
+    return not (wanted.url or wanted.host) and running.read(Paths.find().current_env) is None
 
 
 def _count(text: str) -> int:

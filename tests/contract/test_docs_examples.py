@@ -6,6 +6,8 @@ import re
 import sys
 import types
 
+import pytest
+
 from quantum_ops import consumer, knobs
 from quantum_ops.settings import RuntimeSettings
 from tests.contract.reference import ROOT
@@ -14,14 +16,19 @@ PAGE = (ROOT / "docs" / "write-a-consumer.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_smallest_consumer_and_its_test_run(monkeypatch):
-    module = types.ModuleType("consumers.deploy_watch")
-    exec(BLOCKS[0], vars(module))
-    monkeypatch.setitem(sys.modules, "consumers.deploy_watch", module)
+@pytest.mark.parametrize(
+    ("name", "code", "test", "story"),
+    [("deploy_watch", *BLOCKS[:2], "test_a_rollback_is_told"),
+     ("small_gate", *BLOCKS[3:5], "test_every_plan_is_answered_once")],
+)  # fmt: skip
+def test_consumer_of_the_page_and_its_test_run(monkeypatch, name, code, test, story):
+    module = types.ModuleType(f"consumers.{name}")
+    exec(code, vars(module))
+    monkeypatch.setitem(sys.modules, f"consumers.{name}", module)
     scope: dict[str, object] = {}
-    exec(BLOCKS[1], scope)
-    scope["test_a_rollback_is_told"]()
-    assert module.deploy_watch.name == "deploy_watch"
+    exec(test, scope)
+    scope[story]()
+    assert getattr(module, name).name == name
 
 
 def test_defaults_written_out_are_the_defaults():
