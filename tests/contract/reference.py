@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from pathlib import Path
 
@@ -59,12 +60,22 @@ def keys_table() -> str:
     }
     rows = ["| key | name in `streams.py` |", "| --- | --- |"]
     rows += [
-        f"| `{value}{'PROGRAM:NUM' if value.endswith(':') else ''}` | `{name}` |"
+        f"| `{value}` | `{name}` |"
         for name, value in constants.items()
-        if name != "_PREFIX"
+        if name != "_PREFIX" and not value.endswith(":")
     ]
-    rows.append("| `quantum:ops:checkpoint:GROUP:STREAM` | `checkpoint()` |")
-    rows.append("| `quantum:ops:published:STREAM:EVENT_ID` | `idempotency()` |")
+    return "\n".join(rows)
+
+
+def families_table() -> str:
+    rows = ["| key | name in `streams.py` | what it is |", "| --- | --- | --- |"]
+    for name, made in vars(streams).items():
+        if not inspect.isfunction(made) or made.__annotations__.get("return") != "str":
+            continue
+        key = made(*(parameter.upper() for parameter in inspect.signature(made).parameters))
+        if key.startswith("quantum:"):
+            what = " ".join((made.__doc__ or "").partition("\n\n")[0].split()).replace("``", "`")
+            rows.append(f"| `{key}` | `{name}()` | {what} |")
     return "\n".join(rows)
 
 
@@ -105,7 +116,12 @@ def reasons_table() -> str:
 TABLES = {
     "docs/p33.md": {"reasons": reasons_table},
     "docs/settings.md": {"settings": settings_table},
-    "docs/streams.md": {"streams": streams_table, "keys": keys_table, "findings": findings_table},
+    "docs/streams.md": {
+        "streams": streams_table,
+        "keys": keys_table,
+        "families": families_table,
+        "findings": findings_table,
+    },
     "docs/metrics.md": {"metrics": metrics_table},
     "README.md": {"verbs": verbs_table},
 }
