@@ -92,7 +92,14 @@ def look(context: Context) -> None:
 def deny_buried(flat: Sequence[bytes], error: Exception, context: Context) -> None:
     """A denial beside the dead letter, if the entry says without doubt which plan it means."""
     gate: Gate = context.held
-    subject = _malformed(flat) if isinstance(error, DecodeError) else _failed(flat)
+    # Read here once more, whatever the error says: an entry that was delivered too often may be
+    # malformed as well, if a process died before it could say so.
+    try:
+        plan = codec.decoder(ApplyPlan)(flat)
+    except DecodeError as malformed:
+        subject, reason, problem = _malformed(flat), "malformed_plan", str(malformed)
+    else:
+        subject, reason, problem = _failed(plan), "gate_failed", str(error)
     if subject is None:
         return
     plan_id = subject.plan_id
@@ -102,8 +109,7 @@ def deny_buried(flat: Sequence[bytes], error: Exception, context: Context) -> No
     now_s = context.clock.now_s()
     allowlist = gate.watch.last or gate.watch.look(context)
     context.state = State(allowlist, {}, now_s, _moment(now_s), decided)
-    reason = "malformed_plan" if isinstance(error, DecodeError) else "gate_failed"
-    denial = Decision(allow=False, reason=reason, detail={"problem": str(error)[:500]})
+    denial = Decision(allow=False, reason=reason, detail={"problem": problem[:500]})
     _settle(context, subject, denial)
 
 
@@ -147,9 +153,8 @@ def _malformed(flat: Sequence[bytes]) -> _Subject | None:
     return _Subject(plan_id, _only(flat, b"symbol")[:MAX_SYMBOL], f"malformed:{digest}")
 
 
-def _failed(flat: Sequence[bytes]) -> _Subject | None:
+def _failed(plan: ApplyPlan) -> _Subject | None:
     """The plan that was delivered too often without an outcome."""
-    plan = codec.decoder(ApplyPlan)(flat)
     if plan.decision not in EVALUATED:
         return None
     return _Subject(plan.plan_id, plan.symbol, permits.plan_sha256(plan))

@@ -6,6 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
+from ops.readiness import Verdict
 from ops.running import Running
 from ops.system import Sight
 from quantum_ops.client import shown
@@ -13,17 +14,16 @@ from quantum_ops.client import shown
 
 def started(sight: Sight, took_s: float) -> str:
     """The lines after a good start."""
-    count = len(sight.verdicts)
+    count = len(_counted(sight))
     title = f"quantum ops is up: {sight.running.profile}, {count} processes ready, {took_s:.1f} s"
     return "\n".join([title, *_where(sight)])
 
 
 def already(sight: Sight, wanted: Running) -> str:
     """The lines when it was running before; other settings are named, not applied."""
-    up = sum(verdict.is_fine for verdict in sight.verdicts)
-    lines = [
-        f"already running: {sight.running.profile}, {up} of {len(sight.verdicts)} processes ready"
-    ]
+    counted = _counted(sight)
+    up = sum(verdict.is_fine for verdict in counted)
+    lines = [f"already running: {sight.running.profile}, {up} of {len(counted)} processes ready"]
     if wanted.url != sight.running.url or (
         sight.running.owned and wanted.port != sight.running.port
     ):
@@ -36,11 +36,17 @@ def already(sight: Sight, wanted: Running) -> str:
 
 def unready(sight: Sight) -> str:
     """The line after a start whose programs are not all up yet."""
-    up = sum(verdict.is_fine for verdict in sight.verdicts)
+    counted = _counted(sight)
+    up = sum(verdict.is_fine for verdict in counted)
     return (
-        f"started, but only {up} of {len(sight.verdicts)} processes are ready; it goes on trying. "
+        f"started, but only {up} of {len(counted)} processes are ready; it goes on trying. "
         "Look: ./run status, ./run logs; end it: ./run stop"
     )
+
+
+def _counted(sight: Sight) -> list[Verdict]:
+    """The processes that are to run; spares that nobody asked for count neither way."""
+    return [verdict for verdict in sight.verdicts if verdict.ready != "SPARE"]
 
 
 def _where(sight: Sight) -> list[str]:

@@ -226,7 +226,18 @@ class Handling:
             return []
         context.stream, context.raw_id, context.attempt = stream, entry[0], attempt
         context.commands = []
-        hook(entry[1], error, context)
+        try:
+            hook(entry[1], error, context)
+        except Exception as broken:
+            if client.is_passing(broken) or client.is_refusal(broken):
+                raise
+            # Raised on, it would end the process each time the entry comes: a loop that holds up
+            # everything behind it. The letter itself is kept; only its extra effects are not made.
+            self._trouble(
+                "last_words_failed", entry[0].decode(), stream=stream, attempt=attempt,
+                reason=type(broken).__name__, error=str(broken)[:500],
+            )  # fmt: skip
+            return []
         return context.commands
 
     def _letter(

@@ -15,6 +15,7 @@ import pytest
 from quantum_ops import streams
 from tests.p33_rig import P33Rig, hold, publish_universe
 from tests.p33_stories import opening, plan
+from tests.servers import Server
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,8 +168,14 @@ def test_server_that_is_not_there(monkeypatch, gate, tmp_path):
     assert done.stderr == "not running; ./run starts it\n"
 
 
-def test_wrong_password_is_told_and_not_waited_for(valkey, gate):
-    gate.db.config_set("requirepass", "secret")
-    done = decisions("-f")
+def test_wrong_password_is_told_and_not_waited_for(monkeypatch):
+    # A server of its own: the shared one would stay locked for every test that follows.
+    server = Server("valkey")
+    try:
+        server.connect().config_set("requirepass", "secret")
+        monkeypatch.setenv("REDIS_URL", server.url)
+        done = decisions("-f")
+    finally:
+        server.close()
     assert done.returncode == 78
     assert "Redis refuses us" in done.stderr

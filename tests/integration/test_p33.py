@@ -234,6 +234,24 @@ def test_zombie_that_wakes_up_after_its_plans_were_taken_over_changes_nothing(ri
     assert rig.permit()["reason"] == "no_position"
 
 
+def test_malformed_plan_that_was_also_delivered_too_often_is_denied_and_holds_nothing_up(rig):
+    # Given bytes that no plan can be read from, and processes that died before they said so
+    fields = {"plan_id": "a" * 16, "decision": "EXECUTE", "symbol": b"\xff"}
+    bad = rig.db.xadd(PLANS, fields)
+    rig.db.xreadgroup("p33", "dead", {PLANS: ">"})
+    for owner in ["dead"] * 6 + ["one"]:
+        rig.db.execute_command("XCLAIM", PLANS, "p33", owner, 0, bad)
+    rig.runner.open()
+    rig.settle()
+    # Then it is denied for what it is, buried, and the next plan is decided
+    assert [(event.plan_id, event.reason) for event in rig.decided()] == [
+        ("a" * 16, "malformed_plan")
+    ]
+    assert [letter.reason for letter in rig.dead_letters()] == ["too_many_deliveries"]
+    assert rig.pending() == 0
+    assert len(rig.decide(plan())) == 1
+
+
 def test_plan_that_was_delivered_too_often_is_denied_and_kept(rig):
     # Given a plan whose process died on it again and again
     rig.send(plan(), plan(plan_id="b" * 16, decision="SKIP"))

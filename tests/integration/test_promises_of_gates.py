@@ -167,6 +167,28 @@ def test_entry_that_fails_to_the_end_can_leave_a_denial_too(backend):
     assert observer.kinds() == ["retry", "dead_letter"]
 
 
+def test_last_words_that_fail_cost_their_effects_and_never_the_consumer(backend):
+    # Given last words that always fail, halfway through what they wanted to say
+    def stammer(flat, error, context):
+        context.set("permit:x", "half")
+        raise KeyError("missing")
+
+    @consumer(streams.APPLY_PLAN, last_words=stammer)
+    def reader(event, context):
+        context.incr("handled")
+
+    # When an entry that cannot be decoded comes before a good one
+    bad = backend.add(PLANS, [b"plan_id", b"x", b"decision", b"EXECUTE", b"symbol", b"\xff"])
+    backend.publish(plan("good"))
+    runner, observer = backend.runner(reader)
+    backend.settle(runner)
+    # Then it is buried as it came, nothing half-said is written, and the failure is told
+    assert [letter.entry_id for letter in backend.events(DeadLetter)] == [bad.decode()]
+    assert (backend.get("permit:x"), backend.get("handled")) == (None, b"1")
+    assert observer.kinds() == ["last_words_failed", "dead_letter"]
+    assert backend.pending(PLANS, "reader") == 0
+
+
 def test_setup_runs_once_and_idle_before_the_first_batch_and_whenever_nothing_came(backend):
     order = []
 
