@@ -1,30 +1,60 @@
-# shellcheck shell=bash
+# shellcheck shell=sh
 # Sourced by the scripts here that read Redis from a shell: which server, which client, safe text.
 #
-# Expects $root (the checkout) and a function fail(). Gives: home, ask COMMAND... (prints the reply,
-# one line a value), get COMMAND... (sets $got or fails), safe TEXT, whole TEXT, text TEXT and
-# number TEXT (as JSON), moment EPOCH, frame.
+# POSIX, and no other program than redis-cli is needed (timeout is used where it is). Expects $root
+# (the checkout) and a function fail(). Gives: home, ask COMMAND... (prints the reply, one line a
+# value), get COMMAND... (sets $got or fails), safe TEXT, whole TEXT, text TEXT and number TEXT (as
+# JSON), moment EPOCH, frame, nl.
+nl='
+'
 # Which server.
 home=${QUANTUM_HOME:-$root/var}
 case $home in /*) ;; *) home=$PWD/$home ;; esac
 if [ -z "${REDIS_URL-}" ] && [ -z "${REDIS_HOST-}" ] && [ -r "$home/run/current.env" ]; then
-    REDIS_URL=$(sed -n 's/^REDIS_URL=//p' "$home/run/current.env")
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in REDIS_URL=*) REDIS_URL=${line#*=} ;; esac
+    done <"$home/run/current.env"
 fi
-where=() user=${REDIS_USERNAME-} password=${REDIS_PASSWORD-} spoken=true
+
+# Sets $plain. What follows a % that is no byte stays as it is.
 unescape() {
-    local text=${1//\\/\\\\}
-    printf '%b' "${text//%/\\x}"
+    coded=$1 plain=
+    while :; do
+        case $coded in *%*) ;; *) break ;; esac
+        plain=$plain${coded%%\%*} coded=${coded#*%}
+        case $coded in
+        [0-9A-Fa-f][0-9A-Fa-f]*)
+            byte=$(printf '%o' "0x${coded%"${coded#??}"}")
+            # The letter at the end keeps $(...) from cutting a line feed.
+            byte=$(printf '%bx' "\\0$byte")
+            plain=$plain${byte%x} coded=${coded#??}
+            ;;
+        *) plain=$plain% ;;
+        esac
+    done
+    plain=$plain$coded
 }
+
+socket='' host='' port='' tls='' db='' user=${REDIS_USERNAME-} password=${REDIS_PASSWORD-} spoken=true
 if [ -n "${REDIS_URL-}" ]; then
-    rest=${REDIS_URL#*://} query='' db='' login='' user='' password=''
+    rest=${REDIS_URL#*://} query='' login='' user='' password=''
     case $rest in *\?*) query=${rest#*\?} ;; esac
     rest=${rest%%\?*}
     case $rest in *@*) login=${rest%@*} ;; esac
     rest=${rest##*@}
-    user=$(unescape "${login%%:*}")
-    case $login in *:*) password=$(unescape "${login#*:}") ;; esac
+    unescape "${login%%:*}"
+    user=$plain
+    case $login in
+    *:*)
+        unescape "${login#*:}"
+        password=$plain
+        ;;
+    esac
     case $REDIS_URL in
-    unix://*) where=(-s "$(unescape "$rest")") ;;
+    unix://*)
+        unescape "$rest"
+        socket=$plain
+        ;;
     redis://* | rediss://*)
         case $rest in */*) db=${rest#*/} ;; esac
         rest=${rest%%/*} port=6379
@@ -35,36 +65,44 @@ if [ -n "${REDIS_URL-}" ]; then
         *) host=$rest ;;
         esac
         host=${host#\[}
-        where=(-h "${host%\]}" -p "$port")
-        case $REDIS_URL in rediss://*) where+=(--tls) ;; esac
+        host=${host%\]}
+        case $REDIS_URL in rediss://*) tls=--tls ;; esac
         ;;
     # Only our own client finds the master through Sentinel.
     *) spoken=false ;;
     esac
     while [ -n "$query" ]; do
-        value=$(unescape "${query%%&*}")
-        case $value in
-        db=*) db=${value#*=} ;;
-        username=*) user=${value#*=} ;;
-        password=*) password=${value#*=} ;;
+        unescape "${query%%&*}"
+        case $plain in
+        db=*) db=${plain#*=} ;;
+        username=*) user=${plain#*=} ;;
+        password=*) password=${plain#*=} ;;
         esac
         case $query in *\&*) query=${query#*&} ;; *) query='' ;; esac
     done
-    [ -n "$db" ] && where+=(-n "$db")
 else
-    where=(-h "${REDIS_HOST:-127.0.0.1}" -p "${REDIS_PORT:-6379}" -n "${REDIS_DB:-0}")
+    host=${REDIS_HOST:-127.0.0.1} port=${REDIS_PORT:-6379} db=${REDIS_DB:-0}
 fi
-[ -n "$user" ] && where+=(--user "$user")
 # In the environment, not as an argument: ps shows arguments to everybody.
-if [ -n "$password" ]; then export REDISCLI_AUTH=$password; fi
+if [ -n "$password" ]; then export REDISCLI_AUTH="$password"; fi
 
 # Which client. A redis-cli before 7 has no -e; a server that hangs must not hang this script (our
 # own client sees to that itself).
 patience=${REDIS_TIMEOUT_SEC:-5}
-limited() { "$@"; }
-if command -v timeout >/dev/null 2>&1; then limited() { timeout "$patience" "$@"; }; fi
+if command -v timeout >/dev/null 2>&1; then
+    limited() { timeout "$patience" "$@"; }
+else
+    limited() { "$@"; }
+fi
 if $spoken && cli=$(command -v redis-cli || command -v valkey-cli) && "$cli" -e --version >/dev/null 2>&1; then
-    ask() { limited "$cli" "${where[@]}" --no-auth-warning -e --raw "$@"; }
+    ask() {
+        set -- --no-auth-warning -e --raw "$@"
+        if [ -n "$user" ]; then set -- --user "$user" "$@"; fi
+        if [ -n "$db" ]; then set -- -n "$db" "$@"; fi
+        if [ -n "$socket" ]; then set -- -s "$socket" "$@"; else set -- -h "$host" -p "$port" "$@"; fi
+        if [ -n "$tls" ]; then set -- --tls "$@"; fi
+        limited "$cli" "$@"
+    }
 elif [ -x "$home/venv/bin/python" ]; then
     ask() {
         (cd "$root" && export QUANTUM_HOME="$home" QUANTUM_REDIS_CLI=builtin &&
@@ -77,34 +115,59 @@ else
 fi
 
 # Text from Redis is anybody's: nothing of it may steer the terminal or break the JSON, so what is
-# not printable ASCII becomes a question mark.
-safe() { printf '%s' "$1" | LC_ALL=C tr -c '[:print:]' '?' | cut -c1-300; }
+# not printable ASCII becomes a question mark. In a subshell: the locale is not the caller's.
+safe() (
+    export LC_ALL=C
+    left=$1 made='' length=0
+    while [ -n "$left" ] && [ "$length" -lt 300 ]; do
+        tail=${left#?}
+        char=${left%"$tail"}
+        case $char in [[:print:]]) ;; *) char='?' ;; esac
+        made=$made$char left=$tail length=$((length + 1))
+    done
+    printf '%s' "$made"
+)
 # At most 11 digits: more would wrap round in the shell's arithmetic and pass for a good age.
 whole() { case $1 in '' | *[!0-9]* | ????????????*) return 1 ;; esac; }
 
 # Sets $got. -e: an error reply (WRONGTYPE, NOAUTH, LOADING) is an exit code, never taken for
 # "missing". The letter at the end keeps $(...) from cutting empty lines, each of which is a field.
 get() {
-    local status=0
-    got=$(ask "$@" 2>&1 && printf x) || status=$?
+    asked=0
+    got=$(ask "$@" 2>&1 && printf x) || asked=$?
     # redis-cli goes on without a login that was refused.
-    case $got in "AUTH failed"* | "SELECT "*" failed"*) status=1 got=${got%%$'\n'*} ;; esac
-    [ $status -eq 124 ] && got="no answer within $patience s (REDIS_TIMEOUT_SEC)"
-    [ $status -eq 0 ] || fail "Redis: $(safe "${got:-no answer}")"
+    case $got in "AUTH failed"* | "SELECT "*" failed"*) asked=1 got=${got%%"$nl"*} ;; esac
+    [ "$asked" -eq 124 ] && got="no answer within $patience s (REDIS_TIMEOUT_SEC)"
+    [ "$asked" -eq 0 ] || fail "Redis: $(safe "${got:-no answer}")"
     got=${got%x}
 }
 
 # As JSON.
 text() {
-    local v
-    v=$(safe "$1")
-    v=${v//\\/\\\\}
-    printf '"%s"' "${v//\"/\\\"}"
+    left=$(safe "$1") made=
+    while :; do
+        case $left in
+        *[\\\"]*)
+            head=${left%%[\\\"]*}
+            left=${left#"$head"}
+            tail=${left#?}
+            made=$made$head\\${left%"$tail"} left=$tail
+            ;;
+        *) break ;;
+        esac
+    done
+    printf '"%s"' "$made$left"
 }
-number() { if whole "$1"; then printf '%s' "$((10#$1))"; else printf null; fi; }
+number() {
+    whole "$1" || { printf null && return; }
+    digits=$1
+    # A leading zero would mean octal.
+    while :; do case $digits in 0?*) digits=${digits#0} ;; *) break ;; esac done
+    printf '%s' "$digits"
+}
 
 moment() {
-    whole "$1" || { printf -- '-' && return; }
+    whole "$1" || { printf '%s' - && return; }
     date -u -d "@$1" '+%Y-%m-%d %H:%M:%S UTC' 2>/dev/null || date -u -r "$1" '+%Y-%m-%d %H:%M:%S UTC'
 }
 # shellcheck disable=SC2034 # for the scripts that source this
