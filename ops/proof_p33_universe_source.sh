@@ -32,6 +32,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+# shellcheck source=ops/lib/words.sh
+. "$root/ops/lib/words.sh"
 # shellcheck source=ops/lib/redis.sh
 . "$root/ops/lib/redis.sh"
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from quantum_ops.events import ApplyResult
 
@@ -13,6 +14,23 @@ _SHAPE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 """Exchange ids are digits, client ids at most 36 of these."""
 _NOTHING = frozenset({"none", "null", "nan", "undefined", "true", "false"})
 """What programs write in place of an id that they do not have."""
+
+
+class Float(str):
+    """A number that is no whole one, as it was written; never an order id."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a result tells of its order. ``order_id`` and ``where`` are empty if of none."""
+
+    order_id: str
+    where: Literal["", "order_id", "details", "steps_results"]
+    details: dict[str, Any]
+    step: dict[str, Any]
+    """The last step that has an order id, else the last one; empty if there is none."""
 
 
 def find(result: ApplyResult) -> str:
@@ -26,13 +44,29 @@ def find(result: ApplyResult) -> str:
     return (
         usable(result.order_id)
         or _of_step(_decode(result.details))
-        or _of_steps(_decode(result.steps_results))
+        or _of_step(_last_step(_decode(result.steps_results)))
     )
+
+
+def read(result: ApplyResult) -> Told:
+    """As :func:`find`, with where it was found and what stands beside it."""
+    details, steps = _decode(result.details), _decode(result.steps_results)
+    step = _last_step(steps)
+    found: tuple[tuple[Literal["order_id", "details", "steps_results"], str], ...] = (
+        ("order_id", usable(result.order_id)),
+        ("details", _of_step(details)),
+        ("steps_results", _of_step(step)),
+    )
+    beside = (details if isinstance(details, dict) else {}, step)
+    for where, text in found:
+        if text:
+            return Told(text, where, *beside)
+    return Told("", "", *beside)
 
 
 def usable(value: object) -> str:
     """``value`` as an order id; empty for what is none: null, blanks, zero, a word for nothing."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
+    if isinstance(value, (bool, Float)) or not isinstance(value, (int, str)):
         return ""
     try:
         text = str(value).strip()
@@ -48,17 +82,18 @@ def _of_step(step: object) -> str:
     return usable(step.get(FIELD)) if isinstance(step, dict) else ""
 
 
-def _of_steps(steps: object) -> str:
-    if not isinstance(steps, list):
-        return ""
-    return next(filter(None, map(_of_step, reversed(steps))), "")
+def _last_step(steps: object) -> dict[str, Any]:
+    found = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    return next(filter(_of_step, reversed(found)), found[-1] if found else {})
 
 
 def _decode(text: str) -> Any:
     if not text:
         return None
     try:
-        return json.loads(text, object_pairs_hook=_unambiguous)
+        return json.loads(
+            text, object_pairs_hook=_unambiguous, parse_float=Float, parse_constant=Float
+        )
     except (ValueError, RecursionError):
         return None
 

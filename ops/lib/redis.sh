@@ -1,12 +1,9 @@
 # shellcheck shell=sh
-# Sourced by the scripts here that read Redis from a shell: which server, which client, safe text.
+# Sourced by the scripts here that read Redis from a shell: which server, and with which client.
 #
 # POSIX, and no other program than redis-cli is needed (timeout is used where it is). Expects $root
-# (the checkout) and a function fail(). Gives: home, ask COMMAND... (prints the reply, one line a
-# value), get COMMAND... (sets $got or fails), safe TEXT, whole TEXT, text TEXT and number TEXT (as
-# JSON), moment EPOCH, frame, nl.
-nl='
-'
+# (the checkout), a function fail() and ops/lib/words.sh. Gives: home, ask COMMAND... (prints the
+# reply, one line a value), get COMMAND... (sets $got or fails), moment EPOCH, frame.
 # Which server.
 home=${QUANTUM_HOME:-$root/var}
 case $home in /*) ;; *) home=$PWD/$home ;; esac
@@ -114,22 +111,6 @@ else
     fail "REDIS_URL: without a set-up checkout only redis://, rediss:// and unix:// can be read (./run --help sets one up)"
 fi
 
-# Text from Redis is anybody's: nothing of it may steer the terminal or break the JSON, so what is
-# not printable ASCII becomes a question mark. In a subshell: the locale is not the caller's.
-safe() (
-    export LC_ALL=C
-    left=$1 made='' length=0
-    while [ -n "$left" ] && [ "$length" -lt 300 ]; do
-        tail=${left#?}
-        char=${left%"$tail"}
-        case $char in [[:print:]]) ;; *) char='?' ;; esac
-        made=$made$char left=$tail length=$((length + 1))
-    done
-    printf '%s' "$made"
-)
-# At most 11 digits: more would wrap round in the shell's arithmetic and pass for a good age.
-whole() { case $1 in '' | *[!0-9]* | ????????????*) return 1 ;; esac; }
-
 # Sets $got. -e: an error reply (WRONGTYPE, NOAUTH, LOADING) is an exit code, never taken for
 # "missing". The letter at the end keeps $(...) from cutting empty lines, each of which is a field.
 get() {
@@ -140,30 +121,6 @@ get() {
     [ "$asked" -eq 124 ] && got="no answer within $patience s (REDIS_TIMEOUT_SEC)"
     [ "$asked" -eq 0 ] || fail "Redis: $(safe "${got:-no answer}")"
     got=${got%x}
-}
-
-# As JSON.
-text() {
-    left=$(safe "$1") made=
-    while :; do
-        case $left in
-        *[\\\"]*)
-            head=${left%%[\\\"]*}
-            left=${left#"$head"}
-            tail=${left#?}
-            made=$made$head\\${left%"$tail"} left=$tail
-            ;;
-        *) break ;;
-        esac
-    done
-    printf '"%s"' "$made$left"
-}
-number() {
-    whole "$1" || { printf null && return; }
-    digits=$1
-    # A leading zero would mean octal.
-    while :; do case $digits in 0?*) digits=${digits#0} ;; *) break ;; esac done
-    printf '%s' "$digits"
 }
 
 moment() {
