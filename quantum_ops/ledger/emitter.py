@@ -1,0 +1,155 @@
+"""The only place that writes YAML: one entry of the ledger as a block of text.
+
+What is written reads back as what was given, under YAML 1.1 and 1.2 alike. A text stands plain
+only if both take it for that very text; else it is quoted with every harmful character escaped, so
+no value can end its line, its block or the Markdown fence around it, nor look like another field.
+The characters are listed here: Python's own tables change with its version, and two hosts must
+render the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+TIMES = frozenset({"approval_timestamp", "execution_timestamp", "mtime_utc"})
+"""Fields whose times stand plain, as in the specification; YAML 1.1 reads a timestamp there."""
+
+LONGEST_SIMPLE_KEY = 1000
+"""YAML allows 1024 characters for a key before its colon; a longer one is written with ``?``."""
+
+# Latin, Greek, Cyrillic, typographic marks, arrows, boxes, symbols, CJK, kana, hangul, emoji: what
+# people write. All else is escaped, above all what is invisible or turns the writing direction.
+_LETTERS = (
+    "\u00a1-\u00ac\u00ae-\u02af\u0370-\u0377\u037a-\u037f\u0384-\u038a\u038c\u038e-\u03a1"
+    "\u03a3-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u205e\u20a0-\u20bf\u2100-\u218b"
+    "\u2190-\u23ff\u2500-\u2b73\u3001-\u3029\u3041-\u3096\u30a0-\u30ff\u4e00-\u9fef"
+    "\uac00-\ud7a3\U0001f300-\U0001f6d7\U0001f900-\U0001f9ff"
+)
+_FIRST = f"[A-Za-z0-9_/(${_LETTERS}]"
+_SHOWN = f"[ -~{_LETTERS}]"
+_INK = f"[!-~{_LETTERS}]"
+
+_PLAIN = re.compile(f"{_FIRST}{_SHOWN}*")
+_ENDS_IT = re.compile(r": | #|[: ]\Z")
+_ANOTHER_TYPE = re.compile(
+    r"[0-9][0-9_,.:]*(?:[eE][-+]?[0-9_]*)?"  # int, float, base 60
+    r"|0[xXoObB][0-9a-fA-F_]*"
+    r"|[0-9]{4}-[0-9].*"  # a date or a time
+    r"|(?i:null|true|false|yes|no|on|off|y|n)"
+)
+_LITERAL_LINE = re.compile(rf"(?! *(?:```|~~~))(?:{_SHOWN}*{_INK})?")
+_ESCAPED = re.compile(f'[^ -~{_LETTERS}]|["\\\\]')
+_SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+
+def block(data: Mapping[str, Any]) -> str:
+    """One YAML document: ``---``, then a line or more for each field, in the order given.
+
+    Values are text, int, bool, None, and lists or maps of such. A text of several harmless lines
+    stands as a literal block (``|``), any other on one line. Ends with a newline.
+
+    Raises:
+        TypeError: on a value of another type, above all a float; it names the field.
+    """
+    if not data:
+        return "--- {}\n"
+    lines = ["---"]
+    for name, value in data.items():
+        if type(value) is str and name not in TIMES:
+            shown = _text(value) if "\n" not in value else _lines(value)
+            lines.append(f"{_key(name)} {shown}")
+        else:
+            lines.extend(_field(name, value, ""))
+    lines.append("")
+    return "\n".join(lines)
+
+
+def _field(name: str, value: Any, indent: str) -> Iterator[str]:
+    key = _key(name).replace("\n", f"\n{indent}")
+    shown = _scalar(name, value)
+    if shown is not None:
+        yield f"{indent}{key} {shown}"
+    else:
+        yield f"{indent}{key}"
+        yield from _nested(name, value, indent + "  ")
+
+
+def _nested(name: str, value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for inner, one in value.items():
+            yield from _field(inner, one, indent)
+        return
+    for one in value:
+        shown = _scalar(name, one)
+        if shown is not None:
+            yield f"{indent}- {shown}"
+        else:
+            yield f"{indent}-"
+            yield from _nested(name, one, indent + "  ")
+
+
+def _scalar(name: str, value: Any) -> str | None:
+    """``value`` on one line, or None if it takes more."""
+    if isinstance(value, str):
+        return value if name in TIMES and _is_time(value) else _text(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if value is None:
+        return "null"
+    if isinstance(value, Mapping):
+        return None if value else "{}"
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return None if value else "[]"
+    raise TypeError(f"{name}: {type(value).__name__} cannot stand in the ledger: write it as text")
+
+
+@lru_cache(maxsize=4096)
+def _key(name: str) -> str:
+    shown = _text(name)
+    return f"{shown}:" if len(shown) <= LONGEST_SIMPLE_KEY else f"? {shown}\n:"
+
+
+def _text(value: str) -> str:
+    if (
+        _PLAIN.fullmatch(value)
+        and not _ENDS_IT.search(value)
+        and not _ANOTHER_TYPE.fullmatch(value)
+    ):
+        return value
+    return f'"{_ESCAPED.sub(_escape, value)}"'
+
+
+def _lines(value: str) -> str:
+    """A text of several lines as a literal block where that is safe and readable, else quoted."""
+    lines = value.split("\n")
+    ends = lines[-1] == ""
+    if ends:
+        lines.pop()
+    if lines[0][:1] in ("", " ") or not lines[-1] or not all(map(_LITERAL_LINE.fullmatch, lines)):
+        return _text(value)
+    return "\n".join(["|" if ends else "|-", *(f"  {line}" if line else "" for line in lines)])
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
+    if char in _SHORT:
+        return _SHORT[char]
+    return f"\\u{ord(char):04x}" if char <= "\uffff" else f"\\U{ord(char):08x}"
+
+
+def _is_time(value: str) -> bool:
+    """Whether ``value`` is a moment that exists; YAML 1.1 readers stumble over any other."""
+    if not _TIME.fullmatch(value):
+        return False
+    try:
+        datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007 - only asked if it exists
+    except ValueError:
+        return False
+    return True
