@@ -10,7 +10,7 @@ render the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -34,7 +34,6 @@ _SHOWN = f"[ -~{_LETTERS}]"
 _INK = f"[!-~{_LETTERS}]"
 
 _PLAIN = re.compile(f"{_FIRST}{_SHOWN}*")
-_ENDS_IT = re.compile(r": | #|[: ]\Z")
 _ANOTHER_TYPE = re.compile(
     r"[0-9][0-9_,.:]*(?:[eE][-+]?[0-9_]*)?"  # int, float, base 60
     r"|0[xXoObB][0-9a-fA-F_]*"
@@ -44,7 +43,7 @@ _ANOTHER_TYPE = re.compile(
 _LITERAL_LINE = re.compile(rf"(?! *(?:```|~~~))(?:{_SHOWN}*{_INK})?")
 _ESCAPED = re.compile(f'[^ -~{_LETTERS}]|["\\\\]')
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 
 
 def block(data: Mapping[str, Any]) -> str:
@@ -80,7 +79,7 @@ def _field(name: str, value: Any, indent: str) -> Iterator[str]:
 
 
 def _nested(name: str, value: Any, indent: str) -> Iterator[str]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for inner, one in value.items():
             yield from _field(inner, one, indent)
         return
@@ -103,9 +102,9 @@ def _scalar(name: str, value: Any) -> str | None:
         return str(value)
     if value is None:
         return "null"
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return None if value else "{}"
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (list, tuple)):
         return None if value else "[]"
     raise TypeError(f"{name}: {type(value).__name__} cannot stand in the ledger: write it as text")
 
@@ -117,13 +116,14 @@ def _key(name: str) -> str:
 
 
 def _text(value: str) -> str:
-    if (
+    plain = (
         _PLAIN.fullmatch(value)
-        and not _ENDS_IT.search(value)
+        and ": " not in value
+        and " #" not in value
+        and value[-1] not in " :"
         and not _ANOTHER_TYPE.fullmatch(value)
-    ):
-        return value
-    return f'"{_ESCAPED.sub(_escape, value)}"'
+    )
+    return value if plain else f'"{_ESCAPED.sub(_escape, value)}"'
 
 
 def _lines(value: str) -> str:
@@ -146,10 +146,11 @@ def _escape(found: re.Match[str]) -> str:
 
 def _is_time(value: str) -> bool:
     """Whether ``value`` is a moment that exists; YAML 1.1 readers stumble over any other."""
-    if not _TIME.fullmatch(value):
+    found = _TIME.fullmatch(value)
+    if not found:
         return False
     try:
-        datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007 - only asked if it exists
+        datetime(*map(int, found.groups()))  # type: ignore[arg-type] # noqa: DTZ001 - does it exist
     except ValueError:
         return False
     return True

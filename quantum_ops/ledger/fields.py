@@ -56,7 +56,7 @@ def ordered(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inside(name: str, value: Any) -> Any:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return value
     if name == "rejected":
         return ordered(value)
@@ -64,4 +64,5 @@ def _inside(name: str, value: Any) -> Any:
 
 
 def _sorted(data: Mapping[str, Any], ranks: Mapping[str, int]) -> list[tuple[str, Any]]:
-    return sorted(data.items(), key=lambda item: (ranks.get(item[0], len(ranks)), item[0]))
+    last = len(ranks)
+    return sorted(data.items(), key=lambda item: (ranks.get(item[0], last), item[0]))
