@@ -84,7 +84,8 @@ def _is_ours(contents: render.Contents, name: str, content: bytes) -> Callable[[
 
     @cache
     def older(seq: int) -> bytes | None:
-        return contents.until(seq).files().get(name)
+        # Record `seq` last touched the page; it may have been in the changelog still back then.
+        return contents.until(seq).files(every_page=True).get(name)
 
     def asked(found: bytes) -> bool:
         if found == contents.legacy.get(name):

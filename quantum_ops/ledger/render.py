@@ -64,11 +64,12 @@ class Contents:
             counts[one.month] = counts.get(one.month, 0) + 1
         return counts
 
-    def files(self) -> dict[str, bytes]:
+    def files(self, *, every_page: bool = False) -> dict[str, bytes]:
         """Every projection by its name.
 
         ``OPS_CHANGELOG.md`` and names below ``OPS_CHANGELOG/`` belong beside the changelog, all
-        others into the ledger's folder.
+        others into the ledger's folder. ``every_page`` adds the pages of parts that the changelog
+        shows itself.
         """
         counts = self.counts()
         shown = pages.shown(counts)
@@ -76,7 +77,7 @@ class Contents:
         found = {
             pages.name(part): pages.page(part, text)
             for part, text in texts.items()
-            if part not in shown
+            if every_page or part not in shown
         }
         found |= {f"{month}.yaml": self.month(month) for month in counts}
         for name, content in self.legacy.items():

@@ -209,6 +209,20 @@ def test_an_older_rendering_is_brought_up_to_date(shelf):
         as_rendered(shelf)
 
 
+def test_a_page_is_known_even_if_it_was_filled_long_before_it_left_the_changelog(shelf):
+    # given a part that was complete while the changelog still showed it
+    shelf.append(*(operation(number, "2025-11-02") for number in range(1, 50)))
+    project.project(shelf)
+    shelf.append(*(operation(number) for number in range(1, 90)))
+    project.project(shelf)
+    # when what was remembered is lost and a late entry changes its page
+    shutil.rmtree(shelf.base / "cache")
+    shelf.append(operation(50, "2025-11-02"))
+    # then the page is ours
+    assert project.project(shelf) == []
+    as_rendered(shelf)
+
+
 def test_a_file_that_was_deleted_comes_back(shelf):
     shelf.append(*(operation(number) for number in range(1, 120)))
     project.project(shelf)
