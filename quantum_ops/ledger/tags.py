@@ -45,7 +45,7 @@ def tag(root: Path, record: Mapping[str, Any]) -> tuple[str, bool]:
             f"and delete it if it is wrong: git tag -d {name}"
         )
     commit = _commit(root, str(data.get("git_commit", "")))
-    # Verbatim: git would take lines that start with # for comments.
+    # Verbatim: git would take out empty lines, and lines that start with #.
     command = ["tag", "--annotate", "--cleanup=verbatim", "--file=-", name, commit]
     done = _git(root, *command, given=message)
     if done.returncode:

@@ -66,6 +66,24 @@ def test_a_rolled_back_operation_says_by_which(shelf):
     as_rendered(shelf)
 
 
+def test_only_a_rollback_marks_what_it_names(shelf):
+    shelf.append(operation(1), operation(2, rollback_of="OPS-2026-01-27-001"))
+    shelf.append(rollback(3, "OPS-2026-01-27-999"))
+    project.project(shelf)
+    assert b"rolled_back_by" not in shelf.changelog.read_bytes()
+
+
+def test_the_changelog_shows_a_hundred_entries_at_most_in_whole_parts():
+    assert pages.shown({"2026-01": 100}) == {("2026-01", 2): 50, ("2026-01", 1): 50}
+    assert pages.shown({"2026-01": 101}) == {("2026-01", 3): 1, ("2026-01", 2): 50}
+    assert pages.shown({"2026-01": 60, "2026-02": 40, "2025-12": 1}) == {
+        ("2026-02", 1): 40, ("2026-01", 2): 10, ("2026-01", 1): 50,
+    }  # fmt: skip
+    assert pages.shown({"2026-01": 60, "2026-02": 41, "2025-12": 1}) == {
+        ("2026-02", 1): 41, ("2026-01", 2): 10,
+    }  # fmt: skip
+
+
 def test_an_append_renders_what_is_new_and_nothing_else(shelf, rebuilt, monkeypatch):
     # given a ledger with pages
     shelf.append(*(operation(number) for number in range(1, 231)))
@@ -185,6 +203,11 @@ def test_every_other_file_is_guarded_too(shelf, name, rebuilt):
     assert path.read_bytes() == edited
     beside = path.with_name(path.name + ".rendered")
     assert beside.read_bytes() == render.files(shelf.lines())[name]
+    # another edit is another drift
+    path.write_bytes(edited + b"# again\n")
+    shelf.append(rollback(122, "OPS-2026-01-27-003"))
+    assert [(one.file, one.new) for one in project.project(shelf)] == [(name, True)]
+    assert path.read_bytes() == edited + b"# again\n"
     path.unlink()
     project.rebuild(shelf)
     as_rendered(shelf)

@@ -40,10 +40,12 @@ def recorded(**more):
 
 
 def test_an_operation_is_tagged_with_its_block_on_its_commit(git):
-    # given an operation of the commit before, with a text that git would take for a comment
+    # given an operation of the commit before, with empty lines that git would take out
     first = git("rev-parse", "HEAD")
     git("commit", "-q", "--allow-empty", "-m", "second")
-    one = recorded(git_commit=first[:12], redis_snapshot="# redis-cli PING\nPONG\n", notes="é: ✅")
+    one = recorded(
+        git_commit=first[:12], redis_snapshot="# redis-cli PING\n\n\nPONG\n", notes="é: ✅"
+    )
     # when it is tagged, twice
     assert tags.tag(git.root, one) == ("ops-2026-01-27-001", True)
     assert tags.tag(git.root, one) == ("ops-2026-01-27-001", False)
