@@ -1,0 +1,119 @@
+"""The only place that records: what the command line tool and the consumer both call.
+
+Under one lock: what was recorded before is recognised, ids are given out, the lines appended and
+made durable, the files rendered, the checkpoint written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from quantum_ops.ledger import checkpoint, moment, project
+from quantum_ops.ledger import spool as spooled
+from quantum_ops.ledger.batch import CLI, Batch, Outcome, Receipt
+from quantum_ops.ledger.entry import Request
+from quantum_ops.ledger.errors import CheckpointError, InvalidEntryError
+from quantum_ops.ledger.folder import Folder
+from quantum_ops.ledger.index import Index
+from quantum_ops.ledger.journal import LOCK_PATIENCE_S, Journal
+from quantum_ops.ledger.seal import Seal
+
+__all__ = ["CLI", "Folder", "Outcome", "Receipt", "Request", "Seal", "record_many", "take_in"]
+
+DRIFT = "drift.detected"
+
+
+def ignore(_told: str) -> None:
+    """Tells nobody."""
+
+
+def record_many(
+    folder: Folder,
+    requests: Sequence[Request],
+    clock: moment.Clock = moment.now,
+    *,
+    seal: Seal | None = None,
+    tell: Callable[[str], None] = ignore,
+    patience_s: float = LOCK_PATIENCE_S,
+) -> list[Receipt]:
+    """Record ``requests``; a receipt for each, in their order. What these say MUST be durable.
+
+    ``tell`` hears of what does not keep the record from being made: a file that somebody changed, a
+    rendering or a signature that failed, the cut end of an interrupted write.
+
+    Raises:
+        LockTimeoutError: if another process held the lock for ``patience_s``.
+        JournalDamagedError, CheckpointError: if the journal is not what it was. No append.
+        OSError: if it could not be written. Then nothing was recorded, or a repeat with the same
+            source is recognised.
+    """
+    with Journal(folder).locked(patience_s) as tail, Index(folder) as index:
+        if tail.torn:
+            tell(tail.torn)
+        index.sync(tail)
+        checkpoint.guard(folder, index.head())
+        batch = Batch(folder, tail, index, clock())
+        if not tail.seq:
+            batch.adopt()
+        receipts = [batch.take(request) for request in requests]
+        batch.write()
+        receipts = [batch.finish(receipt) for receipt in receipts]
+        _render(batch, tell)
+        try:
+            (seal or Seal()).publish(folder, index.head())
+        except (CheckpointError, OSError) as error:
+            tell(f"checkpoint: {error}; the record stands, the next checkpoint covers it")
+    return receipts
+
+
+def take_in(
+    folder: Folder,
+    clock: moment.Clock = moment.now,
+    *,
+    seal: Seal | None = None,
+    tell: Callable[[str], None] = ignore,
+    patience_s: float = LOCK_PATIENCE_S,
+) -> list[Receipt]:
+    """Record what waits in the spool; the receipts, oldest first. Raises as ``record_many``.
+
+    A file is forgotten only once its record is durable. A request that is refused, and a file that
+    is none, go to ``spool/rejected``.
+    """
+    found: list[tuple[Path, Request]] = []
+    for path in spooled.waiting(folder):
+        try:
+            # Spooling was the way of not failing: what is broken is recorded with what is wrong.
+            found.append((path, replace(spooled.read(path), strict=False)))
+        except FileNotFoundError:
+            continue
+        except InvalidEntryError as error:
+            tell(f"spool: {spooled.reject(path, str(error))}: {error}")
+    if not found:
+        return []
+    requests = [request for _, request in found]
+    receipts = record_many(folder, requests, clock, seal=seal, tell=tell, patience_s=patience_s)
+    for (path, _), receipt in zip(found, receipts, strict=True):
+        if receipt.outcome == "refused":
+            reason = "; ".join(receipt.problems)
+            tell(f"spool: {spooled.reject(path, reason)}: {reason}")
+        else:
+            spooled.done(path)
+    return receipts
+
+
+def _render(batch: Batch, tell: Callable[[str], None]) -> None:
+    """Bring the rendered files up to the journal; the record stands whatever comes of it."""
+    try:
+        drifts = project.project(batch.folder)
+        for drift in drifts:
+            tell(str(drift))
+            if drift.new:
+                batch.note(DRIFT, drift.data())
+        batch.write()
+    except (OSError, ValueError) as error:
+        tell(
+            f"the record stands in the journal, the changelog could not be rendered: {error}; "
+            "it is made up for with the next record, or by: ./run ledger rebuild"
+        )

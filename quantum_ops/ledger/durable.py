@@ -1,0 +1,57 @@
+"""The only place that writes files which must survive a power loss."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write(path: Path, content: bytes) -> None:
+    """Make ``content`` the file ``path``. When this returns it MUST be durable.
+
+    A reader MUST find the old file or the new one, whole, whatever is killed in between.
+
+    Raises:
+        OSError: if that was not possible; the old file is as it was.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_all(number: int, content: bytes) -> None:
+    """Write all of ``content`` to the open file ``number``, in one call where the system does so.
+
+    Raises:
+        OSError: if less could be written; how much is unknown to the caller.
+    """
+    view = memoryview(content)
+    while view:
+        view = view[os.write(number, view) :]
+
+
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable: a file synced but without a name would be lost."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

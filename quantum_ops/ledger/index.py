@@ -1,0 +1,296 @@
+"""The only place that knows older records without reading them: a cache, in ``cache/index``.
+
+Where each record stands, which ids and sources were recorded, the Merkle frontier. It is brought
+up to date from the journal each time it is opened, and made again if it is lost, damaged or of
+another journal. It decides nothing that the journal does not say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from quantum_ops.ledger import adopt, canonical, entry, ids, merkle
+from quantum_ops.ledger.errors import JournalDamagedError
+from quantum_ops.ledger.folder import Folder
+from quantum_ops.ledger.journal import Journal, Place, Tail
+
+VERSION = "1"
+BATCH = 10_000
+RECORDED, CONFLICT, LEGACY = "operation.recorded", "conflict.rejected", "legacy.imported"
+_START = Place("", 0)
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE record (seq INTEGER PRIMARY KEY, leaf BLOB, segment TEXT, start INTEGER);
+CREATE TABLE operation (id TEXT PRIMARY KEY, seq INTEGER, digest TEXT) WITHOUT ROWID;
+CREATE TABLE conflict (id TEXT, digest TEXT, seq INTEGER, PRIMARY KEY (id, digest)) WITHOUT ROWID;
+CREATE TABLE origin (stream TEXT, stream_id TEXT, seq INTEGER, PRIMARY KEY (stream, stream_id))
+  WITHOUT ROWID;
+CREATE TABLE day (day TEXT PRIMARY KEY, last INTEGER) WITHOUT ROWID;
+"""
+
+
+class Known(NamedTuple):
+    """A recorded operation. ``seq`` is 0 and ``digest`` empty for one that was adopted."""
+
+    seq: int
+    digest: str
+
+
+class Index:
+    """The index of ``folder``. Used under the journal's lock, or to read what is there."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._path = folder.cache / "index"
+        self._journal = Journal(folder)
+        self._frontier = merkle.Frontier()
+        self._end = _START
+        self._db: sqlite3.Connection
+        self._connect()
+
+    def __enter__(self) -> Index:  # noqa: PYI034 - Self is of Python 3.11
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of its file."""
+        self._db.close()
+
+    def sync(self, tail: Tail) -> None:
+        """Bring it up to date with the journal.
+
+        Raises:
+            JournalDamagedError: if the journal's lines are not numbered without gaps.
+        """
+        if self._is_current(tail):
+            return
+        try:
+            start = self._resume(tail)
+            self._read(start, tail)
+        except sqlite3.Error:
+            self._begin_in_memory()
+            self._read(_START, tail)
+
+    def add(self, written: Iterable[tuple[Place, bytes]], tail: Tail) -> None:
+        """Take in lines that were just appended; ``tail`` is the journal's end after them."""
+        try:
+            with self._transaction():
+                self._take(written)
+        except sqlite3.Error:
+            # They are in the journal: an index that cannot be written must not say otherwise.
+            self._begin_in_memory()
+            self._read(_START, tail)
+
+    def head(self) -> merkle.Head:
+        """The tree's size and root."""
+        return self._frontier.head()
+
+    def operation(self, operation_id: str) -> Known | None:
+        """What is recorded under this id."""
+        row = self._row("SELECT seq, digest FROM operation WHERE id = ?", operation_id)
+        return Known(*row) if row else None
+
+    def conflict(self, operation_id: str, digest: str) -> int:
+        """The record of a conflict with this very content; 0 if there is none."""
+        row = self._row(
+            "SELECT seq FROM conflict WHERE id = ? AND digest = ?", operation_id, digest
+        )
+        return int(row[0]) if row else 0
+
+    def origin(self, stream: str, stream_id: str) -> int:
+        """The record that came from this source; 0 if there is none."""
+        row = self._row(
+            "SELECT seq FROM origin WHERE stream = ? AND stream_id = ?", stream, stream_id
+        )
+        return int(row[0]) if row else 0
+
+    def last_number(self, day: str) -> int:
+        """The highest number that an id of ``day`` has; 0 if there is none."""
+        row = self._row("SELECT last FROM day WHERE day = ?", day)
+        return int(row[0]) if row else 0
+
+    def place(self, seq: int) -> Place | None:
+        """Where record ``seq`` stands."""
+        row = self._row("SELECT segment, start FROM record WHERE seq = ?", seq)
+        return Place(*row) if row else None
+
+    def _is_current(self, tail: Tail) -> bool:
+        return tail.seq == self._frontier.size and self._end == Place(tail.segment, tail.size)
+
+    def _resume(self, tail: Tail) -> Place:
+        """From where on to read: the end of what is known, if it is of this journal."""
+        size = self._frontier.size
+        row = self._row("SELECT leaf, segment, start FROM record WHERE seq = ?", size)
+        if row and size <= tail.seq:
+            line = self._journal.line(Place(row[1], row[2]))
+            if line and merkle.leaf(line) == row[0]:
+                return self._end
+        self._begin()
+        return _START
+
+    def _read(self, start: Place, tail: Tail) -> None:
+        lines = self._journal.since(start)
+        with self._transaction():
+            while self._take(lines, BATCH):
+                pass
+        if self._frontier.size != tail.seq:
+            raise JournalDamagedError(
+                f"the journal holds {self._frontier.size} lines, the last is number {tail.seq}; "
+                "nothing is appended to it. Run: ./run ledger verify"
+            )
+
+    def _take(self, lines: Iterable[tuple[Place, bytes]], most: int = 0) -> int:
+        """Take in lines, ``most`` of them at a time; gives how many there were."""
+        records, operations, conflicts, origins = [], [], [], []
+        days: dict[str, int] = {}
+        legacy = []
+        size = self._frontier.size
+        for place, line in lines:
+            try:
+                of = canonical.envelope(line)
+            except ValueError as error:
+                raise JournalDamagedError(
+                    f"{place.segment} from byte {place.offset} on: {error}"
+                ) from None
+            size += 1
+            if of.seq != size:
+                raise JournalDamagedError(
+                    f"{place.segment} from byte {place.offset} on: record {of.seq} stands where "
+                    f"{size} belongs; nothing is appended. Run: ./run ledger verify"
+                )
+            one = merkle.leaf(line)
+            self._frontier.append(one)
+            self._end = Place(place.segment, place.offset + len(line) + 1)
+            records.append((of.seq, one, *place))
+            if of.stream:
+                origins.append((of.stream, of.stream_id, of.seq))
+            if of.type == RECORDED:
+                operations.append((of.id, of.seq, of.digest))
+                _count(days, of.id)
+            elif of.type == CONFLICT:
+                rejected = canonical.load(line)["data"]["rejected"]
+                conflicts.append((of.id, entry.content_digest(rejected), of.seq))
+            elif of.type == LEGACY:
+                legacy.append(line)
+            if len(records) == most:
+                break
+        for operation_id in adopt.operation_ids(legacy) if legacy else ():
+            operations.append((operation_id, 0, ""))
+            _count(days, operation_id)
+        many = self._db.executemany
+        many("INSERT INTO record VALUES (?, ?, ?, ?)", records)
+        many("INSERT OR IGNORE INTO operation VALUES (?, ?, ?)", operations)
+        many("INSERT OR IGNORE INTO conflict VALUES (?, ?, ?)", conflicts)
+        many("INSERT OR IGNORE INTO origin VALUES (?, ?, ?)", origins)
+        many(
+            "INSERT INTO day VALUES (?, ?) "
+            "ON CONFLICT (day) DO UPDATE SET last = max(last, excluded.last)",
+            days.items(),
+        )
+        self._save()
+        return len(records)
+
+    def _save(self) -> None:
+        values = {
+            "version": VERSION,
+            "frontier": self._frontier.pack(),
+            "segment": self._end.segment,
+            "end": str(self._end.offset),
+        }
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+    def _connect(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
+            self._load()
+        except (sqlite3.Error, OSError, ValueError, TypeError, KeyError):
+            self._begin()
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self._path, isolation_level=None)
+        # Consistent after a power loss, and no sync of its own with each append: what it lacks then
+        # is read from the journal again. Where there is no WAL (NFS), only a sync gives that.
+        (mode,) = self._db.execute("PRAGMA journal_mode=WAL").fetchone()
+        self._db.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'wal' else 'FULL'}")
+
+    def _load(self) -> None:
+        if not self._row("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+            self._make()
+        meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        if meta["version"] != VERSION:
+            raise ValueError(f"an index of version {meta['version']}")
+        self._frontier = merkle.Frontier.unpack(meta["frontier"])
+        self._end = Place(meta["segment"], int(meta["end"]))
+
+    def _begin(self) -> None:
+        """Start again with nothing, in a new file."""
+        with contextlib.suppress(AttributeError, sqlite3.Error):
+            self._db.close()
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._open()
+            self._make()
+        except (sqlite3.Error, OSError):
+            self._begin_in_memory()
+
+    def _begin_in_memory(self) -> None:
+        """Do without a file: a full disk must not keep what is in the journal from being found."""
+        with contextlib.suppress(AttributeError, sqlite3.Error):
+            self._db.close()
+        self._db = sqlite3.connect(":memory:", isolation_level=None)
+        self._make()
+
+    def _make(self) -> None:
+        self._frontier, self._end = merkle.Frontier(), _START
+        with self._transaction():
+            for statement in _TABLES.strip().split(";\n"):
+                self._db.execute(statement.rstrip(";"))
+            self._save()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _row(self, query: str, *values: object) -> Any:
+        return self._db.execute(query, values).fetchone()
+
+
+def remembered(folder: Folder) -> list[bytes]:
+    """The leaf hashes that were seen when the records were new, in their order; empty if unknown.
+
+    A hint, and no proof: somebody may have changed this file, too.
+    """
+    path = folder.cache / "index"
+    if not path.exists():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            return [one for (one,) in db.execute("SELECT leaf FROM record ORDER BY seq")]
+    except sqlite3.Error:
+        return []
+
+
+def _count(days: dict[str, int], operation_id: str) -> None:
+    if ids.is_valid(operation_id):
+        found = ids.parse(operation_id)
+        day = found.day.isoformat()
+        days[day] = max(days.get(day, 0), found.number)

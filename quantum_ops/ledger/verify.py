@@ -1,0 +1,242 @@
+"""The only place that judges whether the journal is what was written, and names the first bad line.
+
+Three looks at it: each line by itself and beside its neighbours; the tree against every checkpoint
+so far, and against those that somebody kept elsewhere; and where a checkpoint does not fit, the
+leaf hashes that the index remembers, once the checkpoint itself has proven them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from quantum_ops.ledger import canonical, checkpoint, entry, ids, index, merkle, moment
+from quantum_ops.ledger.checkpoint import Checkpoint, Verifier
+from quantum_ops.ledger.errors import CheckpointError
+from quantum_ops.ledger.folder import Folder
+
+ENVELOPE = frozenset(
+    {"v", "seq", "type", "id", "source", "occurred_at", "recorded_at", "digest", "data"}
+)
+SOURCE = frozenset({"stream", "stream_id", "host"})
+_TYPE = re.compile(r"[a-z]+\.[a-z]+")
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """What is wrong. ``number`` counts the lines of ``segment``, ``at`` those of the journal."""
+
+    at: int
+    segment: str
+    number: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.segment} line {self.number}: {self.why}" if self.segment else self.why
+
+
+@dataclass
+class Report:
+    """What was found. ``faults`` are in the order of the journal; without any, all of it holds.
+
+    ``proven`` is how many lines the newest checkpoint covers: what was appended after it may still
+    be changed without being noticed. ``signed`` says whether a key was given and had signed it.
+    """
+
+    lines: int = 0
+    head: merkle.Head = merkle.NONE
+    proven: int = 0
+    signed: bool = False
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the journal is what was written."""
+        return not self.faults
+
+
+def verify(
+    folder: Folder, trusted: Sequence[Checkpoint] = (), verifier: Verifier | None = None
+) -> Report:
+    """Look through the whole journal of ``folder``; changes nothing and takes no lock.
+
+    ``trusted`` are checkpoints that were kept elsewhere. With ``verifier`` the newest checkpoint,
+    and each trusted one, must be signed by that key.
+    """
+    # Before the lines: a writer beside us only adds to them, and no checkpoint runs ahead of them.
+    known, faults = _checkpoints(folder, trusted, verifier)
+    look = _Look()
+    for segment, number, line in _lines(folder):
+        look.line(segment, number, line)
+    report = Report(len(look.leaves), merkle.Head(len(look.leaves), look.frontier.root()))
+    report.proven = max((one.head.size for one in known), default=0)
+    report.signed = bool(verifier and known and not faults)
+    covered = bool(known) and report.proven <= report.lines
+    for torn in look.torn:
+        if covered:
+            report.notes.append(f"{torn}; the next append puts these bytes aside")
+        else:
+            look.faults.append(torn)
+    wrong = _against(look, known, folder)
+    report.faults = sorted({*look.faults, *wrong, *faults})
+    if not known and report.lines:
+        report.notes.append("there is no checkpoint: a rewritten history would not be noticed")
+    return report
+
+
+class _Look:
+    """The walk through the lines."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.torn: list[Fault] = []
+        self.leaves: list[bytes] = []
+        self.places: list[tuple[str, int]] = []
+        self.frontier = merkle.Frontier()
+        self._seen: dict[str, int] = {}
+        self._seq = 0
+
+    def line(self, segment: str, number: int, raw: bytes) -> None:
+        """One line with its LF, if it has one."""
+        at = len(self.leaves) + 1
+        if not raw.endswith(b"\n"):
+            why = f"{len(raw)} bytes without an end of line: an interrupted write, or cut"
+            self.torn.append(Fault(at, segment, number, why))
+            return
+        one = merkle.leaf(raw[:-1])
+        self.leaves.append(one)
+        self.frontier.append(one)
+        self.places.append((segment, number))
+        try:
+            record = canonical.load(raw[:-1])
+            why = _wrong(record, segment) or self._out_of_place(record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = str(error) if type(error) is ValueError else f"not a record ({error!r})"
+        if why:
+            self.faults.append(Fault(at, segment, number, why))
+            # One line that is lost or doubled should not make a fault of every line after it.
+            self._seq += 1
+
+    def _out_of_place(self, record: dict[str, Any]) -> str:
+        seq = record["seq"]
+        expected = self._seq + 1
+        if seq != expected:
+            self._seq = seq - 1
+            gone = "lines are missing before it" if seq > expected else "it was put in, or moved"
+            return f"record {seq} stands where {expected} belongs: {gone}"
+        if record["type"] == index.RECORDED:
+            first = self._seen.setdefault(record["id"], seq)
+            if first != seq:
+                return f"operation {record['id']} was recorded before, in record {first}"
+        self._seq = seq
+        return ""
+
+
+def _wrong(record: dict[str, Any], segment: str) -> str:
+    """What is wrong with a record by itself; empty if nothing is."""
+    if set(record) != ENVELOPE or set(record["source"]) != SOURCE or record["v"] != 1:
+        return "its names are not those of a record, version 1"
+    if not isinstance(record["seq"], int) or not _TYPE.fullmatch(record["type"]):
+        return "its seq or type is none"
+    moment.parse(record["occurred_at"])
+    moment.parse(record["recorded_at"])
+    if record["recorded_at"][:7] > segment[:7]:
+        return f"recorded at {record['recorded_at']}, it belongs into a later segment"
+    data = record["data"]
+    if entry.content_digest(data) != record["digest"]:
+        return "its content is not what its digest says"
+    if record["type"] == index.RECORDED and not _has_its_id(record):
+        return f"its id {record['id']!r} is not the operation's, or none"
+    return ""
+
+
+def _has_its_id(record: dict[str, Any]) -> bool:
+    return bool(record["id"] == record["data"]["operation_id"] and ids.is_valid(record["id"]))
+
+
+def _against(look: _Look, known: Sequence[Checkpoint], folder: Folder) -> list[Fault]:
+    """The first line that a checkpoint proves to be another one; empty if all fit."""
+    roots = _roots(look.leaves, {one.head.size for one in known})
+    good = 0
+    for one in sorted(known, key=lambda one: one.head.size):
+        size, root = one.head
+        if roots.get(size) == root:
+            good = max(good, size)
+            continue
+        exact = _first_other(look, one.head, folder)
+        if exact is not None:
+            at = exact
+            why = "it is another line than the one that was recorded"
+        else:
+            at = min(good, len(look.leaves))
+            last = min(size, len(look.leaves))
+            why = f"records {good + 1} to {size} are not those of the checkpoint of {size} records"
+            if last <= good:
+                why = f"{size - len(look.leaves)} records are missing"
+        if at >= len(look.leaves):
+            segment, number = look.places[-1] if look.places else ("journal", 0)
+            why = (
+                f"after it, {size - len(look.leaves)} records are missing: "
+                f"the checkpoint covers {size}, the journal has {len(look.leaves)}"
+            )
+            return [Fault(len(look.leaves) + 1, segment, number, why)]
+        segment, number = look.places[at]
+        return [Fault(at + 1, segment, number, f"{why} (checkpoint of {size} records)")]
+    return []
+
+
+def _first_other(look: _Look, head: merkle.Head, folder: Folder) -> int | None:
+    """The index of the first line that differs from what the checkpoint covers; None if unknown."""
+    remembered = index.remembered(folder)[: head.size]
+    if len(remembered) < head.size or merkle.Tree(remembered).root() != head.root:
+        return None
+    for at, one in enumerate(remembered):
+        if at >= len(look.leaves) or look.leaves[at] != one:
+            return at
+    return None
+
+
+def _roots(leaves: Sequence[bytes], sizes: set[int]) -> dict[int, bytes]:
+    frontier = merkle.Frontier()
+    found = {0: frontier.root()}
+    for one in leaves:
+        frontier.append(one)
+        if frontier.size in sizes:
+            found[frontier.size] = frontier.root()
+    return found
+
+
+def _checkpoints(
+    folder: Folder, trusted: Sequence[Checkpoint], verifier: Verifier | None
+) -> tuple[list[Checkpoint], list[Fault]]:
+    """All checkpoints that are known, and what is wrong with them by themselves."""
+    faults = []
+    newest = None
+    try:
+        newest = checkpoint.newest(folder)
+    except CheckpointError as error:
+        faults.append(Fault(0, "", 0, str(error)))
+    if verifier:
+        for name, one in (
+            ("the newest checkpoint", newest),
+            *(("the one given", x) for x in trusted),
+        ):
+            try:
+                if one:
+                    verifier.verify(one)
+            except CheckpointError as error:
+                faults.append(Fault(0, "", 0, f"{name}: {error}"))
+        if not newest:
+            faults.append(Fault(0, "", 0, "there is no checkpoint that the key could have signed"))
+    known = [*checkpoint.history(folder), *trusted, *([newest] if newest else [])]
+    return known, faults
+
+
+def _lines(folder: Folder) -> Iterator[tuple[str, int, bytes]]:
+    for path in folder.segments():
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield path.name, number, line
