@@ -11,6 +11,7 @@ from typing import Any
 
 ORDER = (
     "operation_id",
+    "operation_id_given",
     "operation_name",
     "requested_by",
     "approved_by",
@@ -35,6 +36,7 @@ ORDER = (
     "redis_snapshot",
     "evidence",
     "evidence_problems",
+    "validation_problems",
     "notes",
 )
 PROOF_ORDER = ("sha256", "sha256_full", "size_bytes", "mtime_utc")

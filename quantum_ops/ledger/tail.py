@@ -7,7 +7,6 @@ copy, or rewritten, is noticed instead of being continued in the middle.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -32,15 +31,6 @@ def segments(journal: Path) -> list[Path]:
     if not journal.is_dir():
         return []
     return sorted(path for path in journal.iterdir() if _SEGMENT.fullmatch(path.name))
-
-
-def lines(journal: Path) -> Iterator[bytes]:
-    """All whole lines of the journal, without their newlines."""
-    for segment in segments(journal):
-        with segment.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield line[:-1]
 
 
 def after(journal: Path, place: Place) -> tuple[list[bytes], Place] | None:
