@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from quantum_ops.ledger.folder import Folder
 
-@dataclass
-class Shelf:
+
+class Shelf(Folder):
     """A ledger's folder with a journal that a story writes itself."""
 
-    root: Path
-
     @property
-    def changelog(self) -> Path:
-        return self.root / "OPS_CHANGELOG.md"
-
-    @property
-    def base(self) -> Path:
-        return self.root
-
-    @property
-    def journal(self) -> Path:
-        return self.root / "journal"
-
-    @property
-    def quarantine(self) -> Path:
-        return self.root / "quarantine"
+    def root(self) -> Path:
+        return self.base
 
     def append(self, *records: dict[str, Any], segment: str = "2026-01") -> None:
         """Add records to the journal, numbered from the last one on."""

@@ -11,28 +11,16 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from quantum_ops.ledger import reader, render
+from quantum_ops.ledger.folder import Folder
 
 PART_BYTES = 24 * 1024
 """Of the file in each part. Escaped as JSON it may double; a line of the journal holds 64 KiB."""
 
 LONGEST_TEXT_BYTES = 48 * 1024
 _MONTH_FILE = re.compile(r"[0-9]{4}-[0-9]{2}\.yaml")
-
-
-class Folder(Protocol):
-    """What is asked of the ledger's folder."""
-
-    @property
-    def changelog(self) -> Path:
-        """The changelog people read."""
-
-    @property
-    def base(self) -> Path:
-        """The folder of everything else."""
 
 
 def pending(folder: Folder) -> list[dict[str, Any]]:

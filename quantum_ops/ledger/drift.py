@@ -10,38 +10,19 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from quantum_ops.ledger import pages, render
+from quantum_ops.ledger import durable, pages, render
+from quantum_ops.ledger.folder import Folder
 
 BESIDE = ".rendered"
 """Ends the name of our rendering where the file itself is somebody else's."""
 
 Signature = list[int]
 """Device, inode, size and the two times (ns) of a file: what any later write to it changes."""
-
-
-class Folder(Protocol):
-    """What is asked of the ledger's folder."""
-
-    @property
-    def changelog(self) -> Path:
-        """The changelog people read."""
-
-    @property
-    def base(self) -> Path:
-        """The folder of everything else."""
-
-    @property
-    def journal(self) -> Path:
-        """The folder of the journal's segments."""
-
-    @property
-    def quarantine(self) -> Path:
-        """Where bytes are kept that stand in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +60,13 @@ class Drift:
 class Files:
     """The rendered files of one ledger, and what was last rendered into each.
 
-    What is remembered lies in ``base/cache``. Losing it costs time: what was rendered is then found
+    What is remembered lies in the cache. Losing it costs time: what was rendered is then found
     out by rendering again.
     """
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
-        self.cache = folder.base / "cache"
+        self.cache = folder.cache
 
     def path(self, name: str) -> Path:
         """Where the projection ``name`` stands; a symbolic link is followed, and stays one."""
@@ -127,7 +108,7 @@ class Files:
             if not self._is_ours(name, found, is_ours):
                 drift = self._drift(name, found or b"", digest)
             temporary.replace(drift.beside if drift else path)
-        sync_folder(path.parent)
+        durable.sync_folder(path.parent)
         if not drift:
             _beside(path).unlink(missing_ok=True)
         self._remember(name, digest, up_to, path, drift)
@@ -178,10 +159,7 @@ class Files:
         kept = self._kept(name, digest)
         new = not kept.exists()
         if new:
-            temporary = kept.with_name(f".{kept.name}.tmp")
-            _write(temporary, found, kept)
-            temporary.replace(kept)
-            sync_folder(kept.parent)
+            durable.write(kept, found)
         return Drift(name, expected, digest, kept, _beside(self.path(name)), new)
 
     def _kept(self, name: str, digest: str) -> Path:
@@ -237,24 +215,9 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    with _open_folder(folder) as number:
-        os.fsync(number)
-
-
-@contextlib.contextmanager
-def _open_folder(folder: Path) -> Iterator[int]:
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield number
-    finally:
-        os.close(number)
-
-
 def _write(path: Path, content: bytes, like: Path) -> None:
     """A new durable file with the rights of ``like``, if that exists."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(path.parent)
     with path.open("wb") as file:
         with contextlib.suppress(FileNotFoundError):
             os.fchmod(file.fileno(), like.stat().st_mode & 0o777)

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from quantum_ops.ledger import drift, pages, render, tail
-from quantum_ops.ledger.drift import Drift, Files, Folder
+from quantum_ops.ledger.drift import Drift, Files
+from quantum_ops.ledger.folder import Folder
 
 _PLACE = "place.json"
 
@@ -74,7 +75,7 @@ def check(folder: Folder) -> list[str]:
 
 
 def _everything(folder: Folder) -> tuple[tail.Place, render.Contents]:
-    found = tail.after(folder.journal, tail.Place())
+    found = tail.after(folder, tail.Place())
     lines, place = found or ([], tail.Place())
     return place, render.read(lines)
 
@@ -116,7 +117,7 @@ class _Update:
             self.since = self.up_to = int(known["up_to"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _RenderAllError from error
-        found = tail.after(files.folder.journal, place)
+        found = tail.after(files.folder, place)
         text = files.rendered(render.CHANGELOG)
         if found is None or text is None or pages.up_to(text) != self.up_to:
             raise _RenderAllError

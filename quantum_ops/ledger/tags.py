@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from quantum_ops.ledger import emitter, fields, render
+from quantum_ops.ledger.errors import LedgerError
 
 TIMEOUT_S = 20.0
 """A git that asks for the passphrase of a signing key would wait for ever."""
 
 
-class TagError(Exception):
+class TagError(LedgerError):
     """The tag could not be made; says why and what to do."""
 
 

@@ -6,15 +6,11 @@ copy, or rewritten, is noticed instead of being continued in the middle.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from quantum_ops.ledger import drift
-
-LONGEST_LINE = 64 * 1024 + 1
-_SEGMENT = re.compile(r"[0-9]{4}-[0-9]{2}\.jsonl")
+from quantum_ops.ledger import canonical, drift
+from quantum_ops.ledger.folder import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +22,11 @@ class Place:
     last: str = ""
 
 
-def segments(journal: Path) -> list[Path]:
-    """The segments of the journal, oldest first."""
-    if not journal.is_dir():
-        return []
-    return sorted(path for path in journal.iterdir() if _SEGMENT.fullmatch(path.name))
-
-
-def after(journal: Path, place: Place) -> tuple[list[bytes], Place] | None:
+def after(folder: Folder, place: Place) -> tuple[list[bytes], Place] | None:
     """The lines behind ``place`` and the place behind them; None if ``place`` is not there."""
     found: list[bytes] = []
     at = place
-    for segment in segments(journal):
+    for segment in folder.segments():
         if segment.name < place.segment:
             continue
         start = place.offset if segment.name == place.segment else 0
@@ -51,13 +40,13 @@ def after(journal: Path, place: Place) -> tuple[list[bytes], Place] | None:
             fresh = whole[:-1].split(b"\n")
             found += fresh
             at = Place(segment.name, start + len(whole), drift.sha256(fresh[-1]))
-    if place.segment and not (journal / place.segment).exists():
+    if place.segment and not (folder.journal / place.segment).exists():
         return None
     return found, at
 
 
 def _is_there(file: BinaryIO, place: Place) -> bool:
-    start = max(0, place.offset - LONGEST_LINE - 1)
+    start = max(0, place.offset - canonical.MAX_LINE_BYTES - 2)
     file.seek(start)
     before = file.read(place.offset - start)
     if not before.endswith(b"\n"):

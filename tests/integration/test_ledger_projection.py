@@ -17,7 +17,7 @@ MAIN = "OPS_CHANGELOG.md"
 
 @pytest.fixture
 def shelf(tmp_path) -> Shelf:
-    return Shelf(tmp_path / "ledger")
+    return Shelf.at(tmp_path / "ledger")
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ steps = st.lists(
 )
 @given(steps=steps, pick=st.randoms(use_true_random=False))
 def test_step_by_step_gives_what_all_at_once_gives(tmp_path, steps, pick):
-    shelf = Shelf(tmp_path / "ledger")
+    shelf = Shelf.at(tmp_path / "ledger")
     shutil.rmtree(shelf.root, ignore_errors=True)
     known: list[str] = []
     for number, (step, day) in enumerate(steps, 1):
@@ -260,7 +260,7 @@ def test_a_file_that_was_deleted_comes_back(shelf):
 def test_a_kill_between_any_two_files_loses_and_doubles_nothing(shelf, monkeypatch):
     # given an update that touches the stream, a page that leaves, an old page and the changelog
     def prepared(root):
-        one = Shelf(root)
+        one = Shelf.at(root)
         one.append(*(operation(number) for number in range(1, 151)))
         project.project(one)
         one.append(operation(151), rollback(152, "OPS-2026-01-27-001"))
