@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +55,11 @@ class Request:
     stream: str = ""
     stream_id: str = ""
     strict: bool = False
+
+
+def with_evidence(request: Request, found: Mapping[str, Any]) -> Request:
+    """``request`` with these fields as its evidence."""
+    return replace(request, evidence=found)
 
 
 def check(request: Request) -> list[str]:

@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Records an operation in the signoff ledger, with the evidence it can collect.
+
+An operation that was recorded before, under the same operation_id and with the same content, is
+"already recorded". Unless strict, a failure never fails the deploy: the entry is spooled, and the
+next run, or the ledger's consumer, records it.
+
+Exit codes: 0 recorded, already recorded, or (not strict) told and kept; 1 failed in strict mode;
+2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+if __package__ in (None, ""):
+    sys.path.insert(0, str(ROOT))
+
+from quantum_ops.ledger import book, entry, ids, moment, spool  # noqa: E402 - the path comes first
+from quantum_ops.ledger.errors import InvalidEntryError, LedgerError  # noqa: E402 - as above
+
+OK, FAILED, USAGE = 0, 1, 2
+LISTS = ("allowed_paths", "allowed_services", "metrics_urls", "metrics_grep", "redis_cmds")
+STRICT = {"": False, "0": False, "false": False, "no": False, "off": False,
+          "1": True, "true": True, "yes": True, "on": True}  # fmt: skip
+ENVIRONMENT = """\
+environment:
+  STRICT_LEDGER   true: a failure fails the deployment, as --strict does (default: false)
+  LEDGER_DIR      keep the whole ledger there; unset: docs/OPS_CHANGELOG.md and ops/ledger/
+  LEDGER_ORIGIN   the log's name in its checkpoints
+  LEDGER_KEY      the private key (Ed25519, PEM) that signs checkpoints
+  LEDGER_TAGS     true: make an annotated git tag of each recorded operation
+"""
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str], root: Path = ROOT) -> int:
+    """Do what ``argv`` says; gives the exit code."""
+    args = _parser().parse_args([_readable(one) for one in argv])
+    try:
+        strict = args.strict or _flag("STRICT_LEDGER", environ)
+        tags = _flag("LEDGER_TAGS", environ)
+    except InvalidEntryError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return USAGE
+    folder = book.Folder.find(environ, root)
+    request = _request(args, strict=strict)
+    try:
+        for problem in entry.check(request):
+            if strict:
+                raise InvalidEntryError(problem)
+        request = entry.with_evidence(request, _evidence(args, request, folder, environ, root))
+        seal = book.Seal.find(environ, root)
+        (receipt,) = book.record_many(folder, [request], seal=seal, tell=_warn)
+        if receipt.outcome == "refused":
+            raise InvalidEntryError("; ".join(receipt.problems))
+    except (LedgerError, OSError) as error:
+        return _failed(error, request, folder)
+    code = _tell(receipt, request, folder)
+    if tags and receipt.outcome == "recorded":
+        _tag(root, receipt)
+    _take_in(folder, seal)
+    return code
+
+
+def _tell(receipt: book.Receipt, request: entry.Request, folder: book.Folder) -> int:
+    """Say what became of the request; gives the exit code."""
+    given = receipt.operation_id == request.operation_id
+    for problem in receipt.problems:
+        if request.strict:
+            print(f"ERROR: {problem}", file=sys.stderr)
+        else:
+            print(f"WARNING: ERROR: {problem} (continuing in non-strict mode)", file=sys.stderr)
+    if receipt.outcome == "conflict":
+        print(f"kept as a conflict in record {receipt.seq} of {folder.journal}", file=sys.stderr)
+        return FAILED if request.strict else OK
+    if receipt.outcome == "already":
+        where = f"record {receipt.seq}" if receipt.seq else "before there was a journal"
+        print(f"{receipt.operation_id} already recorded ({where})")
+        return OK
+    if not given:
+        print(f"Auto-generated operation_id: {receipt.operation_id}")
+    print(f"Ledger entry recorded: {receipt.operation_id} in {folder.changelog}")
+    return OK
+
+
+def _failed(error: Exception, request: entry.Request, folder: book.Folder) -> int:
+    """Say what failed; outside strict mode keep the request, so that nothing is lost."""
+    if request.strict:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return FAILED
+    _warn(f"ERROR: {error} (continuing in non-strict mode)")
+    try:
+        path = spool.put(folder, request)
+        if isinstance(error, InvalidEntryError):
+            path = spool.reject(path, str(error))
+            _warn(f"NOT RECORDED: nobody can record this entry as it is; it is kept as {path}")
+        else:
+            _warn(f"NOT RECORDED YET: the entry waits in {path}; the next run records it")
+    except OSError as failure:
+        text = json.dumps(entry.to_json(request), sort_keys=True)
+        _warn(f"NOT RECORDED, NOT KEPT ({failure}); this is the entry: {text}")
+    return OK
+
+
+def _take_in(folder: book.Folder, seal: book.Seal) -> None:
+    """Record what earlier runs could not; what fails again goes on waiting."""
+    try:
+        for receipt in book.take_in(folder, seal=seal, tell=_warn):
+            if receipt.outcome != "refused":
+                print(f"taken in from the spool: {receipt.operation_id} ({receipt.outcome})")
+    except (LedgerError, OSError) as error:
+        _warn(f"spool: {error}; its entries go on waiting in {folder.spool}")
+
+
+def _tag(root: Path, receipt: book.Receipt) -> None:
+    from quantum_ops.ledger import tags  # noqa: PLC0415 - few ask for it
+
+    try:
+        name, _ = tags.tag(root, json.loads(receipt.line))
+    except LedgerError as error:
+        _warn(f"{error}; the record stands")
+    else:
+        print(f"tagged: {name}")
+
+
+def _request(args: argparse.Namespace, *, strict: bool) -> entry.Request:
+    return entry.Request(
+        operation=args.operation,
+        objective=args.objective,
+        risk_class=args.risk_class,
+        blast_radius=args.blast_radius,
+        changes_summary=args.changes_summary,
+        operation_id=args.operation_id,
+        requested_by=args.requested_by,
+        approved_by=args.approved_by,
+        allowed_paths=tuple(args.allowed_paths),
+        allowed_services=_services(args),
+        outcome=args.outcome,
+        rollback_of=args.rollback_of,
+        notes=args.notes,
+        occurred_at=moment.now().replace(microsecond=0),
+        stream=book.CLI,
+        # If this run fails after its line was written, its spooled copy is known by this.
+        stream_id=uuid.uuid4().hex,
+        strict=strict,
+    )
+
+
+def _services(args: argparse.Namespace) -> tuple[str, ...]:
+    # No unit has a comma in its name; "a,b" as one of them was asked for, and reported inactive.
+    parts = (part.strip() for one in args.allowed_services for part in one.split(","))
+    return tuple(part for part in parts if part)
+
+
+def _evidence(
+    args: argparse.Namespace,
+    request: entry.Request,
+    folder: book.Folder,
+    environ: Mapping[str, str],
+    root: Path,
+) -> dict[str, Any]:
+    """What can be seen of the operation. Whatever fails in here is evidence, too."""
+    now: datetime = request.occurred_at or moment.now()
+    named = request.operation_id if ids.is_valid(request.operation_id) else ""
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    try:
+        evidence: Any = importlib.import_module("quantum_ops.ledger.evidence")
+        wanted = evidence.Wanted(
+            operation=named or f"{stamp}-{request.stream_id[:8]}",
+            outcome=request.outcome,
+            services=tuple(request.allowed_services),
+            proof_path=args.proof_path,
+            metrics_urls=tuple(args.metrics_urls),
+            metrics_grep=tuple(args.metrics_grep),
+            redis_cmds=tuple(args.redis_cmds),
+            root=root,
+            environ=environ,
+        )
+        found: dict[str, Any] = evidence.collect(wanted, now, folder.logs)
+    except Exception as error:  # noqa: BLE001 - a deploy was done: that is recorded in any case
+        host = socket.gethostname().encode("ascii", "backslashreplace").decode()
+        told = f"evidence: could not be collected: {error!r}"
+        return {"hostname": host, "evidence": "incomplete", "evidence_problems": [told]}
+    return found
+
+
+def _flag(name: str, environ: Mapping[str, str]) -> bool:
+    value = environ.get(name, "").strip().lower()
+    if value not in STRICT:
+        raise InvalidEntryError(f"{name}: {value!r} is neither true nor false")
+    return STRICT[value]
+
+
+def _readable(argument: str) -> str:
+    """An argument as text; bytes that are no UTF-8 are shown as ``\\xff``, for no file takes them."""
+    return os.fsencode(argument).decode("utf-8", "backslashreplace")
+
+
+def _warn(told: str) -> None:
+    print(f"WARNING: {told}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # An abbreviation that works today means another option once there is one more.
+        allow_abbrev=False,
+    )
+    required = parser.add_argument_group("required")
+    for name, told in {
+        "operation": "Operation name (short description)",
+        "objective": "What this operation achieves",
+        "risk_class": " | ".join(entry.RISK_CLASSES),
+        "blast_radius": "What can break",
+        "changes_summary": "1-line summary",
+    }.items():
+        choices = entry.RISK_CLASSES if name == "risk_class" else None
+        required.add_argument(
+            f"--{name}", required=True, choices=choices, metavar=name.upper(), help=told
+        )
+    for name, told in {
+        "operation_id": "Auto-generated if omitted (OPS-YYYY-MM-DD-NNN)",
+        "proof_path": "Path to proof file (collects sha256 + size + mtime)",
+        "rollback_of": "Original operation_id being rolled back (for outcome=ROLLBACK)",
+        "notes": "Additional context",
+    }.items():
+        parser.add_argument(f"--{name}", default="", help=told)
+    for name, told in zip(
+        LISTS,
+        (
+            "Paths modified",
+            "Services affected",
+            "Metrics endpoints to read",
+            "Regex patterns to filter metrics",
+            'Redis commands to execute, e.g. "HGETALL key"',
+        ),
+        strict=True,
+    ):
+        parser.add_argument(
+            f"--{name}",
+            nargs="+",
+            action="extend",
+            default=[],
+            help=f"{told} (several, repeatable)",
+        )
+    parser.add_argument("--requested_by", default="SELF", help="Who asked for it (default: SELF)")
+    parser.add_argument("--approved_by", default="SELF", help="Who approved it (default: SELF)")
+    parser.add_argument(
+        "--outcome",
+        choices=entry.OUTCOMES,
+        default="SUCCESS",
+        help="How it ended (default: SUCCESS)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="Fail deployment if ledger append fails (default: false)",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
