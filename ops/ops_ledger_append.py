@@ -12,6 +12,7 @@ Exit codes: 0 recorded, already recorded, or (not strict) told and kept; 1 faile
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -21,7 +22,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):
@@ -51,7 +52,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], root: Path = ROOT) -> 
         strict = args.strict or _flag("STRICT_LEDGER", environ)
         tags = _flag("LEDGER_TAGS", environ)
     except InvalidEntryError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        _error(str(error))
         return USAGE
     folder = book.Folder.find(environ, root)
     request = _request(args, strict=strict)
@@ -78,26 +79,26 @@ def _tell(receipt: book.Receipt, request: entry.Request, folder: book.Folder) ->
     given = receipt.operation_id == request.operation_id
     for problem in receipt.problems:
         if request.strict:
-            print(f"ERROR: {problem}", file=sys.stderr)
+            _error(problem)
         else:
-            print(f"WARNING: ERROR: {problem} (continuing in non-strict mode)", file=sys.stderr)
+            _warn(f"ERROR: {problem} (continuing in non-strict mode)")
     if receipt.outcome == "conflict":
-        print(f"kept as a conflict in record {receipt.seq} of {folder.journal}", file=sys.stderr)
+        _say(f"kept as a conflict in record {receipt.seq} of {folder.journal}", sys.stderr)
         return FAILED if request.strict else OK
     if receipt.outcome == "already":
         where = f"record {receipt.seq}" if receipt.seq else "before there was a journal"
-        print(f"{receipt.operation_id} already recorded ({where})")
+        _say(f"{receipt.operation_id} already recorded ({where})")
         return OK
     if not given:
-        print(f"Auto-generated operation_id: {receipt.operation_id}")
-    print(f"Ledger entry recorded: {receipt.operation_id} in {folder.changelog}")
+        _say(f"Auto-generated operation_id: {receipt.operation_id}")
+    _say(f"Ledger entry recorded: {receipt.operation_id} in {folder.changelog}")
     return OK
 
 
 def _failed(error: Exception, request: entry.Request, folder: book.Folder) -> int:
     """Say what failed; outside strict mode keep the request, so that nothing is lost."""
     if request.strict:
-        print(f"ERROR: {error}", file=sys.stderr)
+        _error(str(error))
         return FAILED
     _warn(f"ERROR: {error} (continuing in non-strict mode)")
     try:
@@ -118,7 +119,7 @@ def _take_in(folder: book.Folder, seal: book.Seal) -> None:
     try:
         for receipt in book.take_in(folder, seal=seal, tell=_warn):
             if receipt.outcome != "refused":
-                print(f"taken in from the spool: {receipt.operation_id} ({receipt.outcome})")
+                _say(f"taken in from the spool: {receipt.operation_id} ({receipt.outcome})")
     except (LedgerError, OSError) as error:
         _warn(f"spool: {error}; its entries go on waiting in {folder.spool}")
 
@@ -131,7 +132,7 @@ def _tag(root: Path, receipt: book.Receipt) -> None:
     except LedgerError as error:
         _warn(f"{error}; the record stands")
     else:
-        print(f"tagged: {name}")
+        _say(f"tagged: {name}")
 
 
 def _request(args: argparse.Namespace, *, strict: bool) -> entry.Request:
@@ -203,12 +204,24 @@ def _flag(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _readable(argument: str) -> str:
-    """An argument as text; bytes that are no UTF-8 are shown as ``\\xff``, for no file takes them."""
+    """An argument as text; bytes that are no UTF-8, which no file takes, are shown by number."""
     return os.fsencode(argument).decode("utf-8", "backslashreplace")
 
 
 def _warn(told: str) -> None:
-    print(f"WARNING: {told}", file=sys.stderr)
+    _say(f"WARNING: {told}", sys.stderr)
+
+
+def _error(told: str) -> None:
+    _say(f"ERROR: {told}", sys.stderr)
+
+
+def _say(text: str, to: TextIO | None = None) -> None:
+    """Print ``text``. A terminal that cannot show it, or a closed pipe, must not fail a deploy."""
+    to = to or sys.stdout
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        code = to.encoding or "ascii"
+        print(text.encode(code, "backslashreplace").decode(code), file=to, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
