@@ -17,7 +17,7 @@ from quantum_ops.ledger.entry import Request
 from quantum_ops.ledger.errors import CheckpointError, InvalidEntryError
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.index import Index
-from quantum_ops.ledger.journal import LOCK_PATIENCE_S, Journal
+from quantum_ops.ledger.journal import LOCK_PATIENCE_S, Journal, Tail
 from quantum_ops.ledger.seal import Seal
 
 __all__ = ["CLI", "Folder", "Outcome", "Receipt", "Request", "Seal", "record_many", "take_in"]
@@ -53,7 +53,7 @@ def record_many(
         if tail.torn:
             tell(tail.torn)
         index.sync(tail)
-        checkpoint.guard(folder, index.head())
+        _guard(folder, index, tail)
         batch = Batch(folder, tail, index, clock())
         if not tail.seq:
             batch.adopt()
@@ -101,6 +101,15 @@ def take_in(
         else:
             spooled.done(path)
     return receipts
+
+
+def _guard(folder: Folder, index: Index, tail: Tail) -> None:
+    try:
+        checkpoint.guard(folder, index.head())
+    except CheckpointError:
+        # The index may be of a damaged journal that was put back from a copy meanwhile.
+        index.rebuild(tail)
+        checkpoint.guard(folder, index.head())
 
 
 def _render(batch: Batch, tell: Callable[[str], None]) -> None:

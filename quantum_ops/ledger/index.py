@@ -72,14 +72,19 @@ class Index:
         Raises:
             JournalDamagedError: if the journal's lines are not numbered without gaps.
         """
-        if self._is_current(tail):
-            return
         try:
+            if self._is_current(tail):
+                return
             start = self._resume(tail)
             self._read(start, tail)
         except sqlite3.Error:
             self._begin_in_memory()
             self._read(_START, tail)
+
+    def rebuild(self, tail: Tail) -> None:
+        """Make it again from the whole journal. Raises as ``sync``."""
+        self._begin()
+        self._read(_START, tail)
 
     def add(self, written: Iterable[tuple[Place, bytes]], tail: Tail) -> None:
         """Take in lines that were just appended; ``tail`` is the journal's end after them."""
@@ -125,7 +130,10 @@ class Index:
         return Place(*row) if row else None
 
     def _is_current(self, tail: Tail) -> bool:
-        return tail.seq == self._frontier.size and self._end == Place(tail.segment, tail.size)
+        if tail.seq != self._frontier.size or self._end != Place(tail.segment, tail.size):
+            return False
+        row = self._row("SELECT leaf FROM record WHERE seq = ?", tail.seq)
+        return not tail.seq or bool(row and row[0] == merkle.leaf(tail.line))
 
     def _resume(self, tail: Tail) -> Place:
         """From where on to read: the end of what is known, if it is of this journal."""

@@ -72,17 +72,18 @@ def verify(
     for segment, number, line in _lines(folder):
         look.line(segment, number, line)
     report = Report(len(look.leaves), merkle.Head(len(look.leaves), look.frontier.root()))
-    report.proven = max((one.head.size for one in known), default=0)
+    report.proven = max((one.head.size for one in (*known, *trusted)), default=0)
     report.signed = bool(verifier and known and not faults)
-    covered = bool(known) and report.proven <= report.lines
+    covered = 0 < report.proven <= report.lines
     for torn in look.torn:
         if covered:
             report.notes.append(f"{torn}; the next append puts these bytes aside")
         else:
             look.faults.append(torn)
-    wrong = _against(look, known, folder)
+    # Apart: of two checkpoints of one size that differ, ours would cover up the other.
+    wrong = [*_against(look, known, folder), *_against(look, trusted, folder)]
     report.faults = sorted({*look.faults, *wrong, *faults})
-    if not known and report.lines:
+    if not report.proven and report.lines:
         report.notes.append("there is no checkpoint: a rewritten history would not be noticed")
     return report
 
@@ -158,33 +159,27 @@ def _has_its_id(record: dict[str, Any]) -> bool:
 
 
 def _against(look: _Look, known: Sequence[Checkpoint], folder: Folder) -> list[Fault]:
-    """The first line that a checkpoint proves to be another one; empty if all fit."""
+    """Where the first of these checkpoints that does not fit proves another line, if any does."""
     roots = _roots(look.leaves, {one.head.size for one in known})
-    good = 0
+    most = max((one.head.size for one in known), default=0)
+    good, lines = 0, len(look.leaves)
     for one in sorted(known, key=lambda one: one.head.size):
-        size, root = one.head
-        if roots.get(size) == root:
-            good = max(good, size)
+        size = one.head.size
+        if roots.get(size) == one.head.root:
+            good = size
             continue
-        exact = _first_other(look, one.head, folder)
-        if exact is not None:
-            at = exact
-            why = "it is another line than the one that was recorded"
-        else:
-            at = min(good, len(look.leaves))
-            last = min(size, len(look.leaves))
-            why = f"records {good + 1} to {size} are not those of the checkpoint of {size} records"
-            if last <= good:
-                why = f"{size - len(look.leaves)} records are missing"
-        if at >= len(look.leaves):
+        at = _first_other(look, one.head, folder)
+        if at is not None and at < lines:
+            why = f"another line than the one recorded, as the checkpoint of {size} records proves"
+            return [Fault(at + 1, *look.places[at], why)]
+        if size > lines:
             segment, number = look.places[-1] if look.places else ("journal", 0)
-            why = (
-                f"after it, {size - len(look.leaves)} records are missing: "
-                f"the checkpoint covers {size}, the journal has {len(look.leaves)}"
-            )
-            return [Fault(len(look.leaves) + 1, segment, number, why)]
-        segment, number = look.places[at]
-        return [Fault(at + 1, segment, number, f"{why} (checkpoint of {size} records)")]
+            why = f"after it, {most - lines} records are missing: a checkpoint covers {most}"
+            return [Fault(lines + 1, segment, number, why)]
+        if any(good < fault.at <= size + 1 for fault in look.faults):
+            return []  # a line that is wrong by itself, and named, is why
+        why = f"records {good + 1} to {size} are not those of the checkpoint of {size} records"
+        return [Fault(good + 1, *look.places[good], why)] if good < size else []
     return []
 
 
@@ -231,7 +226,7 @@ def _checkpoints(
                 faults.append(Fault(0, "", 0, f"{name}: {error}"))
         if not newest:
             faults.append(Fault(0, "", 0, "there is no checkpoint that the key could have signed"))
-    known = [*checkpoint.history(folder), *trusted, *([newest] if newest else [])]
+    known = [*checkpoint.history(folder), *([newest] if newest else [])]
     return known, faults
 
 
