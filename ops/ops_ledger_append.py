@@ -35,8 +35,8 @@ OK, FAILED, USAGE = 0, 1, 2
 LISTS = ("allowed_paths", "allowed_services", "metrics_urls", "metrics_grep", "redis_cmds")
 STRICT = {"": False, "0": False, "false": False, "no": False, "off": False,
           "1": True, "true": True, "yes": True, "on": True}  # fmt: skip
-ENVIRONMENT = """\
-environment:
+SETTINGS = """\
+variables it reads:
   STRICT_LEDGER   true: a failure fails the deployment, as --strict does (default: false)
   LEDGER_DIR      keep the whole ledger there; unset: docs/OPS_CHANGELOG.md and ops/ledger/
   LEDGER_ORIGIN   the log's name in its checkpoints
@@ -227,7 +227,7 @@ def _say(text: str, to: TextIO | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=ENVIRONMENT,
+        epilog=SETTINGS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # An abbreviation that works today means another option once there is one more.
         allow_abbrev=False,

@@ -76,8 +76,8 @@ class Verifier:
         name, _, rest = text.strip().partition("+")
         key_id, _, key = rest.partition("+")
         try:
-            raw = base64.b64decode(key, validate=True)
-        except binascii.Error:
+            raw = unbase64(key)
+        except CheckpointError:
             raw = b""
         found = cls(name, raw[1:])
         if raw[:1] != _ED25519 or len(raw) != 1 + ed25519.KEY_BYTES or found.key_id.hex() != key_id:
@@ -152,10 +152,10 @@ def parse(text: str) -> Checkpoint:
         found = _SIGNATURE.fullmatch(line)
         if not found:
             raise CheckpointError(f"not a line of a signature: {line!r:.80}")
-        signatures.append((found[1], _bytes(found[2])))
+        signatures.append((found[1], unbase64(found[2])))
     if signed and not signed.endswith("\n"):
         raise CheckpointError("the last line is cut")
-    root = _bytes(lines[2])
+    root = unbase64(lines[2])
     if len(root) != merkle.HASH_BYTES:
         raise CheckpointError(f"the root {lines[2]!r:.80} is no SHA-256 in base64")
     return Checkpoint(lines[0], merkle.Head(int(lines[1]), root), tuple(signatures))
@@ -248,8 +248,17 @@ def check_name(name: str) -> str:
     return name
 
 
-def _bytes(text: str) -> bytes:
+def unbase64(text: str) -> bytes:
+    """The bytes of a text in base64.
+
+    Raises:
+        CheckpointError: if it is none, or not the one text of these bytes (its last character has
+            bits that say nothing; two texts of one proof would be two proofs).
+    """
     try:
-        return base64.b64decode(text, validate=True)
+        found = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise CheckpointError(f"not base64: {text!r:.80}") from None
+        found = b""
+    if base64.b64encode(found).decode() != text:
+        raise CheckpointError(f"not base64: {text!r:.80}")
+    return found

@@ -179,8 +179,8 @@ def from_json(found: Mapping[str, Any]) -> Request:
     wrong = [name for name, value in values.items() if not isinstance(value, kinds[name])]
     wrong += [
         name
-        for name in ("allowed_paths", "allowed_services")
-        if not all(isinstance(one, str) for one in values.get(name, ()))
+        for name, value in values.items()
+        if kinds[name] is list and isinstance(value, list) and not _are_texts(value)
     ]
     if missing or wrong:
         named = ", ".join(missing + wrong)
@@ -191,6 +191,10 @@ def from_json(found: Mapping[str, Any]) -> Request:
         except ValueError as error:
             raise InvalidEntryError(f"occurred_at: {error}") from None
     return Request(**values)
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    return all(isinstance(one, str) for one in values)
 
 
 def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ checkpoint. Whoever has it and the log's public key needs nothing else.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -98,18 +97,11 @@ def parse(text: str) -> Proof:
     extra, index = lines[1].removeprefix("extra "), lines[2].removeprefix("index ")
     if lines[1] == extra or lines[2] == index or not (index.isascii() and index.isdigit()):
         raise CheckpointError("not a proof of a record: it needs a line 'extra' and a line 'index'")
-    hashes = tuple(map(_bytes, lines[3:]))
+    hashes = tuple(map(checkpoint.unbase64, lines[3:]))
     if any(len(one) != merkle.HASH_BYTES for one in hashes):
         raise CheckpointError("not a proof: one of its hashes is no SHA-256")
-    return Proof(_bytes(extra), int(index), hashes, checkpoint.parse(note))
+    return Proof(checkpoint.unbase64(extra), int(index), hashes, checkpoint.parse(note))
 
 
 def _shown(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
-
-
-def _bytes(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise CheckpointError(f"not base64: {text!r:.80}") from None
