@@ -47,7 +47,8 @@ variables it reads:
 
 def main(argv: Sequence[str], environ: Mapping[str, str], root: Path = ROOT) -> int:
     """Do what ``argv`` says; gives the exit code."""
-    args = _parser().parse_args([_readable(one) for one in argv])
+    parser = _parser()
+    args = parser.parse_args(_joined([_readable(one) for one in argv], parser))
     try:
         strict = args.strict or _flag("STRICT_LEDGER", environ)
         tags = _flag("LEDGER_TAGS", environ)
@@ -196,6 +197,20 @@ def _evidence(
     return found
 
 
+def _joined(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """``argv`` with ``--name=value`` for ``--name value``: a value may start with a dash."""
+    actions = {name: one for one in parser._actions for name in one.option_strings}  # noqa: SLF001 - no public list of them
+    found: list[str] = []
+    for one in argv:
+        before = found[-1] if found else ""
+        takes_one = before in actions and actions[before].nargs is None
+        if takes_one and one not in actions:
+            found[-1] = f"{before}={one}"
+        else:
+            found.append(one)
+    return found
+
+
 def _flag(name: str, environ: Mapping[str, str]) -> bool:
     value = environ.get(name, "").strip().lower()
     if value not in STRICT:
@@ -219,9 +234,15 @@ def _error(told: str) -> None:
 def _say(text: str, to: TextIO | None = None) -> None:
     """Print ``text``. A terminal that cannot show it, or a closed pipe, must not fail a deploy."""
     to = to or sys.stdout
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    try:
         code = to.encoding or "ascii"
         print(text.encode(code, "backslashreplace").decode(code), file=to, flush=True)
+    except OSError:
+        # Python would try once more at its end, and exit with 120.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), to.fileno())
+    except (ValueError, AttributeError):
+        return
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,323 @@
+"""ops/ops_ledger_append.py as the specification documents it, run as an operator runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quantum_ops.ledger import reader, spool
+from quantum_ops.ledger.folder import Folder
+from quantum_ops.ledger.journal import Journal
+from tests.contract.reference import ROOT
+from tests.ledger_rig import Ledger
+
+TOOL = ROOT / "ops" / "ops_ledger_append.py"
+REQUIRED = {
+    "operation": "Self-Test",
+    "objective": "Test ledger append",
+    "risk_class": "READ_ONLY",
+    "blast_radius": "None",
+    "changes_summary": "Test entry",
+}
+HAND_WRITTEN = "# Ops\n\n## 2026-01\n\n```yaml\noperation_id: OPS-2026-01-27-010\n```\n"
+# A scalar each that broke YAML, or came back as something else, when it was pasted into a template.
+NASTY = [
+    "a: b", "note:", '"x" y', "*x", "!x", "@x", "`x`", "% x", "{s} m", "- x", "fix #42 now", "yes",
+    "0123", "12:30:45", "null", "~", "1234e567", "a\x85b", "a\u2028b", "tab\there", "\x1b[31m",
+    "see\n```\n# HEAD", "x\noutcome: ROLLBACK\nrisk_class: READ_ONLY", "---", "...", "-x",
+    "--notes=x", "-", "'", "\\", "|",
+    "=", "<<", "? x", "🚀 ship it", "é", " lead", "trail ",
+]  # fmt: skip
+
+
+class Tool:
+    """The tool on a ledger of its own."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.folder = Folder.at(base)
+        self.environ = {"PATH": os.environ["PATH"], "LEDGER_DIR": str(base)}
+
+    def __call__(self, *arguments: str | bytes, cwd=None, without=(), **environ):
+        given = [part for name, text in REQUIRED.items() if name not in without
+                 for part in (f"--{name}", text)]  # fmt: skip
+        ran = subprocess.run(
+            [sys.executable, "-I", "-S", TOOL, *given, *arguments], check=False,
+            capture_output=True, env={**self.environ, **environ}, cwd=cwd, timeout=60,
+        )  # fmt: skip
+        self.out, self.err = ran.stdout.decode(), ran.stderr.decode()
+        return ran.returncode
+
+    def records(self):
+        return [json.loads(line) for line in Journal(self.folder).lines()]
+
+    def data(self):
+        """The data of the newest record."""
+        return self.records()[-1]["data"]
+
+
+@pytest.fixture
+def tool(tmp_path):
+    return Tool(tmp_path / "ledger")
+
+
+def test_the_self_test_of_the_specification(tool):
+    assert tool("--notes", "Testing P5+ auto-ledger") == 0
+    found = re.search(
+        r"^Auto-generated operation_id: (OPS-\d{4}-\d\d-\d\d-001)$", tool.out, re.MULTILINE
+    )
+    assert found
+    shown = tool.folder.changelog.read_text()
+    assert f"operation_id: {found[1]}" in shown
+    assert "notes: Testing P5+ auto-ledger" in shown
+    assert tool.err == ""
+
+
+def test_the_documented_invocation_with_every_argument(tool):
+    assert (
+        tool(
+            "--operation", "P2.7 Deploy — Portfolio Clusters", "--allowed_paths",
+            "microservices/portfolio_clusters/", "--allowed_services", "quantum-portfolio-clusters",
+            "quantum-portfolio-gate", "--proof_path", "/nonexistent/P2_7_PROOF.txt",
+            "--metrics_urls", "http://127.0.0.1:1/metrics", "--metrics_grep", "p27_corr_ready",
+            "--redis_cmds", "HGETALL quantum:portfolio:cluster_state",
+            "--allowed_services", "third", "--notes", "Manual ledger entry",
+            without=("operation",),
+        )
+        == 0
+    )  # fmt: skip
+    data = tool.data()
+    assert data["operation_name"] == "P2.7 Deploy — Portfolio Clusters"
+    assert data["allowed_paths"] == ["microservices/portfolio_clusters/"]
+    assert data["allowed_services"] == [
+        "quantum-portfolio-clusters", "quantum-portfolio-gate", "third",
+    ]  # fmt: skip
+    assert data["outcome"] == "SUCCESS"
+    assert data["evidence"] == "incomplete"  # none of these can be there
+
+
+def test_services_joined_by_commas_are_so_many_services(tool):
+    tool("--allowed_services", "a,b", "c, d")
+    assert tool.data()["allowed_services"] == ["a", "b", "c", "d"]
+
+
+MISSING = "outcome=ROLLBACK requires --rollback_of parameter"
+MALFORMED = "rollback_of 'INVALID-FORMAT' does not match expected format OPS-YYYY-MM-DD-NNN"
+EXAMPLES = {"1": ([], MISSING), "2": (["--rollback_of", "INVALID-FORMAT"], MALFORMED)}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_validation_examples_warn_and_record(tool, example):
+    arguments, told = EXAMPLES[example]
+    assert tool("--outcome", "ROLLBACK", *arguments) == 0
+    assert tool.err == f"WARNING: ERROR: {told} (continuing in non-strict mode)\n"
+    assert tool.out.startswith("Auto-generated operation_id: OPS-")
+    assert tool.data()["outcome"] == "ROLLBACK"
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("by", ["--strict", "environment"])
+def test_validation_examples_fail_in_strict_mode(tool, example, by):
+    arguments, told = EXAMPLES[example]
+    strict = ["--strict"] if by == "--strict" else []
+    environ = {} if strict else {"STRICT_LEDGER": "true"}
+    assert tool("--outcome", "ROLLBACK", *arguments, *strict, **environ) == 1
+    assert tool.err == f"ERROR: {told}\n"
+    assert tool.records() == []
+
+
+def test_validation_example_3_a_valid_rollback_has_no_warning(tool):
+    tool.base.mkdir()
+    tool.folder.changelog.write_text(HAND_WRITTEN)
+    assert tool("--outcome", "ROLLBACK", "--rollback_of", "OPS-2026-01-27-010") == 0
+    assert re.match(r"Auto-generated operation_id: OPS-\d{4}-\d\d-\d\d-\d{3}\n", tool.out)
+    assert tool.err == ""
+    assert HAND_WRITTEN in tool.folder.changelog.read_text()
+
+
+@pytest.mark.parametrize("value", ["false", "0", "no", "off", "", "FALSE"])
+def test_strict_ledger_false_really_is_false(tool, value):
+    assert tool("--outcome", "ROLLBACK", STRICT_LEDGER=value) == 0
+
+
+@pytest.mark.parametrize("value", ["true", "1", "yes", "True"])
+def test_strict_ledger_true_really_is_true(tool, value):
+    assert tool("--outcome", "ROLLBACK", STRICT_LEDGER=value) == 1
+
+
+def test_strict_ledger_neither_is_a_usage_error(tool):
+    assert tool(STRICT_LEDGER="maybe") == 2
+    assert "STRICT_LEDGER: 'maybe' is neither true nor false" in tool.err
+
+
+def day(tool):
+    return tool.records()[0]["id"][4:14]
+
+
+def test_the_same_operation_again_is_already_recorded(tool):
+    tool()
+    name = f"OPS-{day(tool)}-042"
+    assert tool("--operation_id", name) == 0
+    assert "Auto-generated" not in tool.out
+    assert tool("--operation_id", name) == 0
+    assert tool.out == f"{name} already recorded (record 2)\n"
+    assert len(tool.records()) == 2
+
+
+def test_another_operation_under_the_same_id_is_a_conflict(tool):
+    tool()
+    name = f"OPS-{day(tool)}-042"
+    tool("--operation_id", name)
+    assert tool("--operation_id", name, "--notes", "other") == 0
+    assert f"WARNING: ERROR: operation_id {name} belongs to other content" in tool.err
+    assert "kept as a conflict in record 3" in tool.err
+    assert tool("--operation_id", name, "--notes", "other", "--strict") == 1
+    assert [one["type"] for one in tool.records()].count("conflict.rejected") == 1
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+def test_a_missing_argument_is_a_usage_error(tool, missing):
+    assert tool(without=(missing,)) == 2
+    assert f"--{missing}" in tool.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--risk_class", "BOLD"), ("--outcome", "FINE"), ("--what", "x"), ("--oper", "abbreviated")],
+)
+def test_an_unknown_argument_or_value_is_a_usage_error(tool, arguments):
+    assert tool(*arguments) == 2
+    assert arguments[0] in tool.err
+    assert tool.records() == []
+
+
+def test_help_names_every_argument_of_the_specification(tool):
+    assert tool("--help") == 0
+    for name in (*REQUIRED, "operation_id", "allowed_paths", "allowed_services", "proof_path",
+                 "metrics_urls", "metrics_grep", "redis_cmds", "outcome", "rollback_of", "notes",
+                 "strict"):  # fmt: skip
+        assert f"--{name}" in tool.out
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_text_breaks_or_forges_an_entry(tool, text):
+    assert tool("--notes", text, "--operation", text, without=("operation",)) == 0
+    assert (tool.data()["operation_name"], tool.data()["notes"]) == (text, text)
+    (block,) = reader.fenced(tool.folder.changelog.read_text())
+    fields = reader.block(block)
+    assert (fields["operation_name"], fields["notes"]) == (text, text)
+    assert (fields["outcome"], fields["risk_class"]) == ("SUCCESS", "READ_ONLY")
+
+
+def test_an_argument_that_is_no_utf8_is_recorded_readably(tool):
+    assert tool("--notes", b"caf\xe9") == 0
+    assert tool.data()["notes"] == "caf\\xe9"
+
+
+def test_an_empty_value_fails_no_deploy_and_is_kept_with_the_reason(tool):
+    assert tool("--changes_summary", "") == 0
+    assert "NOT RECORDED: nobody can record this entry as it is" in tool.err
+    (kept,) = (tool.folder.spool / "rejected").glob("*.json")
+    assert "changes_summary" in kept.with_suffix(".reason.txt").read_text()
+    assert tool("--changes_summary", "", "--strict") == 1
+
+
+def test_it_records_into_the_same_ledger_wherever_it_is_run(tmp_path):
+    """The checkout's own ledger, whatever the current folder is: a copy stands in for it."""
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "quantum_ops" / "ledger", root / "quantum_ops" / "ledger")
+    shutil.copy(ROOT / "quantum_ops" / "__init__.py", root / "quantum_ops")
+    (root / "ops").mkdir()
+    shutil.copy(TOOL, root / "ops")
+    (tmp_path / "elsewhere").mkdir()
+    given = [part for name, text in REQUIRED.items() for part in (f"--{name}", text)]
+    for cwd in (root, tmp_path / "elsewhere", Path("/")):
+        subprocess.run(
+            [sys.executable, "-I", "-S", root / "ops" / TOOL.name, *given], check=True, cwd=cwd,
+            env={"PATH": os.environ["PATH"]}, capture_output=True,
+        )  # fmt: skip
+    assert (root / "docs" / "OPS_CHANGELOG.md").read_text().count("operation_id: OPS-") == 3
+    assert len(list(Journal(Folder.find({}, root)).lines())) == 3
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_locked_or_unwritable_ledger_spools_and_the_next_run_records(tool):
+    tool()
+    (segment,) = tool.folder.segments()
+    damaged = segment.read_bytes()
+    segment.write_bytes(b"")
+    assert tool("--notes", "in the meantime") == 0
+    assert "NOT RECORDED YET" in tool.err
+    assert tool("--strict") == 1
+    segment.write_bytes(damaged)
+    assert tool() == 0
+    assert "taken in from the spool: OPS-" in tool.out
+    assert spool.waiting(tool.folder) == []
+    assert tool.data()["notes"] == "in the meantime"
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_the_entry(tmp_path):
+    (tmp_path / "file").write_text("")
+    tool = Tool(tmp_path / "file" / "ledger")
+    assert tool("--notes", "kept here") == 0
+    assert '"notes": "kept here"' in tool.err
+    assert tool("--strict") == 1
+
+
+def test_a_closed_pipe_or_a_poor_terminal_fails_no_deploy(tool):
+    command = [sys.executable, "-I", "-S", TOOL]
+    command += [part for name, text in REQUIRED.items() for part in (f"--{name}", text)]
+    read, write = os.pipe()
+    os.close(read)
+    for stream in ("stdout", "stderr"):
+        ran = subprocess.run(
+            [*command, "--outcome", "ROLLBACK", "--rollback_of", "—"], check=False,
+            env={**tool.environ, "PYTHONIOENCODING": "ascii"}, **{stream: write},
+        )  # fmt: skip
+        assert ran.returncode == 0, stream
+    os.close(write)
+    assert len(tool.records()) == 2
+
+
+def test_tags_are_made_where_they_are_asked_for(tmp_path, tool):
+    assert tool(LEDGER_TAGS="perhaps") == 2
+    assert "LEDGER_TAGS" in tool.err
+
+
+def test_a_key_signs_what_the_tool_records(tool, tmp_path):
+    from quantum_ops.ledger import checkpoint, ed25519
+
+    ed25519.make(tmp_path / "key.pem")
+    assert tool(LEDGER_KEY=str(tmp_path / "key.pem"), LEDGER_ORIGIN="example.com/ops") == 0
+    made = checkpoint.newest(tool.folder)
+    checkpoint.Signer("example.com/ops", tmp_path / "key.pem").verifier().verify(made)
+    assert tool(LEDGER_ORIGIN="two words") == 0
+    assert "LEDGER_ORIGIN" in tool.err
+
+
+def test_the_core_needs_the_standard_library_alone():
+    modules = sorted(path.stem for path in (ROOT / "quantum_ops" / "ledger").glob("*.py"))
+    names = [f"quantum_ops.ledger.{one}" for one in modules if one != "__init__"]
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(names)}\n"
+        "print([one for one in sys.modules if one.split('.')[0] == 'quantum_ops'\n"
+        "       and not one.startswith('quantum_ops.ledger') and one != 'quantum_ops'])"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, check=True)
+    assert ran.stdout == b"[]\n"
+
+
+def test_entries_of_the_tool_and_of_others_share_one_sequence(tool):
+    ledger = Ledger(tool.base)
+    tool()
+    ledger.now = ledger.now.fromisoformat(tool.records()[0]["recorded_at"].replace("Z", "+00:00"))
+    ledger.one()
+    tool()
+    assert [name[15:] for name in ledger.ids()] == ["001", "002", "003"]
