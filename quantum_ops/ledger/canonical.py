@@ -23,11 +23,12 @@ MAX_INT = 2**53
 
 MAX_DEPTH = 32
 _KIND = {bool: "a boolean", type(None): "null", bytes: "bytes", float: "a float"}
-_TEXT = rb'"((?:[^"\\]|\\.)*)"'
+_TEXT = r'"((?:[^"\\]|\\.)*)"'
 _END = re.compile(
-    rb'\},"digest":"(sha256:[0-9a-f]{64})","id":%b,"occurred_at":"([^"]*)","recorded_at":"([^"]*)"'
-    rb',"seq":([0-9]+),"source":\{"host":%b,"stream":%b,"stream_id":%b\},"type":"([a-z.]+)","v":1\}'
-    % (_TEXT, _TEXT, _TEXT, _TEXT)
+    r'\},"digest":"(sha256:[0-9a-f]{64})"'
+    rf',"id":{_TEXT},"occurred_at":"([^"]*)","recorded_at":"([^"]*)","seq":([0-9]+)'
+    rf',"source":\{{"host":{_TEXT},"stream":{_TEXT},"stream_id":{_TEXT}\}}'
+    r',"type":"([a-z.]+)","v":1\}'
 )
 _DIGEST = b'},"digest":"sha256:'
 
@@ -98,18 +99,18 @@ def envelope(line: bytes) -> Envelope:
     Raises:
         ValueError: if the line does not end as ours do.
     """
-    found = _END.fullmatch(line, max(line.rfind(_DIGEST), 0))
+    end = line[max(line.rfind(_DIGEST), 0) :].decode("utf-8", "replace")
+    found = _END.fullmatch(end)
     if not found:
-        raise ValueError(f"not a line of the journal: ...{line[-120:]!r}")
+        raise ValueError(f"not a line of the journal: ...{end[-120:]!r}")
     of, name, occurred, recorded, seq, host, stream, stream_id, kind = found.groups()
-    return Envelope(
-        of.decode(), _text(name), occurred.decode(), recorded.decode(), int(seq),
-        _text(host), _text(stream), _text(stream_id), kind.decode(),
-    )  # fmt: skip
+    if "\\" in end:
+        name, host, stream, stream_id = map(_unescaped, (name, host, stream, stream_id))
+    return Envelope(of, name, occurred, recorded, int(seq), host, stream, stream_id, kind)
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode() if b"\\" not in raw else str(json.loads(b'"%b"' % raw))
+def _unescaped(text: str) -> str:
+    return str(json.loads(f'"{text}"'))
 
 
 def _dump(value: Any, name: str) -> bytes:

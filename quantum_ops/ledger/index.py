@@ -159,54 +159,31 @@ class Index:
 
     def _take(self, lines: Iterable[tuple[Place, bytes]], most: int = 0) -> int:
         """Take in lines, ``most`` of them at a time; gives how many there were."""
-        records, operations, conflicts, origins = [], [], [], []
-        days: dict[str, int] = {}
-        legacy = []
+        rows = _Rows()
         size = self._frontier.size
         for place, line in lines:
             try:
                 of = canonical.envelope(line)
+                if of.seq != size + 1:
+                    raise ValueError(f"record {of.seq} stands where {size + 1} belongs")  # noqa: TRY301 - told below
+                rows.take(of, line)
             except ValueError as error:
                 raise JournalDamagedError(
-                    f"{place.segment} from byte {place.offset} on: {error}"
+                    f"{place.segment} from byte {place.offset} on: {error}; "
+                    "nothing is appended. Run: ./run ledger verify"
                 ) from None
             size += 1
-            if of.seq != size:
-                raise JournalDamagedError(
-                    f"{place.segment} from byte {place.offset} on: record {of.seq} stands where "
-                    f"{size} belongs; nothing is appended. Run: ./run ledger verify"
-                )
             one = merkle.leaf(line)
             self._frontier.append(one)
-            self._end = Place(place.segment, place.offset + len(line) + 1)
-            records.append((of.seq, one, *place))
-            if of.stream:
-                origins.append((of.stream, of.stream_id, of.seq))
-            if of.type == RECORDED:
-                operations.append((of.id, of.seq, of.digest))
-                _count(days, of.id)
-            elif of.type == CONFLICT:
-                rejected = canonical.load(line)["data"]["rejected"]
-                conflicts.append((of.id, entry.content_digest(rejected), of.seq))
-            elif of.type == LEGACY:
-                legacy.append(line)
-            if len(records) == most:
+            rows.records.append((size, one, *place))
+            end = len(line) + 1
+            if len(rows.records) == most:
                 break
-        for operation_id in adopt.operation_ids(legacy) if legacy else ():
-            operations.append((operation_id, 0, ""))
-            _count(days, operation_id)
-        many = self._db.executemany
-        many("INSERT INTO record VALUES (?, ?, ?, ?)", records)
-        many("INSERT OR IGNORE INTO operation VALUES (?, ?, ?)", operations)
-        many("INSERT OR IGNORE INTO conflict VALUES (?, ?, ?)", conflicts)
-        many("INSERT OR IGNORE INTO origin VALUES (?, ?, ?)", origins)
-        many(
-            "INSERT INTO day VALUES (?, ?) "
-            "ON CONFLICT (day) DO UPDATE SET last = max(last, excluded.last)",
-            days.items(),
-        )
+        if rows.records:
+            self._end = Place(place.segment, place.offset + end)
+        rows.into(self._db)
         self._save()
-        return len(records)
+        return len(rows.records)
 
     def _save(self) -> None:
         values = {
@@ -282,6 +259,51 @@ class Index:
         return self._db.execute(query, values).fetchone()
 
 
+class _Rows:
+    """What lines give for the tables."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[int, bytes, str, int]] = []
+        self._operations: list[tuple[str, int, str]] = []
+        self._conflicts: list[tuple[str, str, int]] = []
+        self._origins: list[tuple[str, str, int]] = []
+        self._days: dict[str, int] = {}
+        self._legacy: list[bytes] = []
+
+    def take(self, of: canonical.Envelope, line: bytes) -> None:
+        """One line and its envelope; ValueError if its id is none."""
+        if of.stream:
+            self._origins.append((of.stream, of.stream_id, of.seq))
+        if of.type == RECORDED:
+            self._operations.append((of.id, of.seq, of.digest))
+            # Not ids.parse: it takes longer than all the rest, and this one was checked.
+            day, number = of.id[4:14], int(of.id[15:])
+            self._days[day] = max(self._days.get(day, 0), number)
+        elif of.type == CONFLICT:
+            rejected = canonical.load(line)["data"]["rejected"]
+            self._conflicts.append((of.id, entry.content_digest(rejected), of.seq))
+        elif of.type == LEGACY:
+            self._legacy.append(line)
+
+    def into(self, db: sqlite3.Connection) -> None:
+        """Put all of it into the tables."""
+        for operation_id in adopt.operation_ids(self._legacy) if self._legacy else ():
+            self._operations.append((operation_id, 0, ""))
+            if ids.is_valid(operation_id):
+                found = ids.parse(operation_id)
+                day = found.day.isoformat()
+                self._days[day] = max(self._days.get(day, 0), found.number)
+        db.executemany("INSERT INTO record VALUES (?, ?, ?, ?)", self.records)
+        db.executemany("INSERT OR IGNORE INTO operation VALUES (?, ?, ?)", self._operations)
+        db.executemany("INSERT OR IGNORE INTO conflict VALUES (?, ?, ?)", self._conflicts)
+        db.executemany("INSERT OR IGNORE INTO origin VALUES (?, ?, ?)", self._origins)
+        db.executemany(
+            "INSERT INTO day VALUES (?, ?) "
+            "ON CONFLICT (day) DO UPDATE SET last = max(last, excluded.last)",
+            self._days.items(),
+        )
+
+
 def remembered(folder: Folder) -> list[bytes]:
     """The leaf hashes that were seen when the records were new, in their order; empty if unknown.
 
@@ -295,10 +317,3 @@ def remembered(folder: Folder) -> list[bytes]:
             return [one for (one,) in db.execute("SELECT leaf FROM record ORDER BY seq")]
     except sqlite3.Error:
         return []
-
-
-def _count(days: dict[str, int], operation_id: str) -> None:
-    if ids.is_valid(operation_id):
-        found = ids.parse(operation_id)
-        day = found.day.isoformat()
-        days[day] = max(days.get(day, 0), found.number)

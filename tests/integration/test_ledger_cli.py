@@ -321,3 +321,10 @@ def test_entries_of_the_tool_and_of_others_share_one_sequence(tool):
     ledger.one()
     tool()
     assert [name[15:] for name in ledger.ids()] == ["001", "002", "003"]
+
+
+def test_the_benchmark_runs_and_checks_what_it_measures(capsys):
+    from tests.bench import ledger as bench
+
+    assert bench.main(["--quick"]) == 0
+    assert "append and sync" in capsys.readouterr().out
