@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from quantum_ops.ledger import book
-from tests.ledger_rig import request
+from tests.ledger_story import request
 
 
 def main(base: str, name: str, count: str) -> None:

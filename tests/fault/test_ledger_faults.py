@@ -19,7 +19,7 @@ from quantum_ops.ledger import moment, project, spool
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.journal import Journal
 from quantum_ops.ledger.verify import verify
-from tests.ledger_rig import Ledger
+from tests.ledger_story import Ledger
 
 ROOT = Path(__file__).resolve().parents[2]
 APPEND = ROOT / "ops" / "ops_ledger_append.py"

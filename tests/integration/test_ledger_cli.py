@@ -16,7 +16,7 @@ from quantum_ops.ledger import reader, spool
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.journal import Journal
 from tests.contract.reference import ROOT
-from tests.ledger_rig import Ledger
+from tests.ledger_story import Ledger
 
 TOOL = ROOT / "ops" / "ops_ledger_append.py"
 REQUIRED = {
@@ -229,23 +229,60 @@ def test_an_empty_value_fails_no_deploy_and_is_kept_with_the_reason(tool):
     assert tool("--changes_summary", "", "--strict") == 1
 
 
-def test_it_records_into_the_same_ledger_wherever_it_is_run(tmp_path):
-    """The checkout's own ledger, whatever the current folder is: a copy stands in for it."""
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what the tool needs, in a repository of its own: its ledger is the checkout's."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / "quantum_ops" / "ledger", root / "quantum_ops" / "ledger")
     shutil.copy(ROOT / "quantum_ops" / "__init__.py", root / "quantum_ops")
     (root / "ops").mkdir()
     shutil.copy(TOOL, root / "ops")
-    (tmp_path / "elsewhere").mkdir()
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "-m", "start")
+    return root
+
+
+def git(root, *arguments):
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+    ran = subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
+    return ran.stdout.decode()
+
+
+def run_copy(root, cwd, **environ):
     given = [part for name, text in REQUIRED.items() for part in (f"--{name}", text)]
-    for cwd in (root, tmp_path / "elsewhere", Path("/")):
-        subprocess.run(
-            [sys.executable, "-I", "-S", root / "ops" / TOOL.name, *given], check=True, cwd=cwd,
-            env={"PATH": os.environ["PATH"]}, capture_output=True,
-        )  # fmt: skip
-    assert (root / "docs" / "OPS_CHANGELOG.md").read_text().count("operation_id: OPS-") == 3
-    assert len(list(Journal(Folder.find({}, root)).lines())) == 3
+    return subprocess.run(
+        [sys.executable, "-I", "-S", root / "ops" / TOOL.name, *given], check=True, cwd=cwd,
+        env={"PATH": os.environ["PATH"], **environ}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_it_records_into_the_same_ledger_wherever_it_is_run(checkout, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for cwd in (checkout, tmp_path / "elsewhere", Path("/")):
+        run_copy(checkout, cwd)
+    text = (checkout / "docs" / "OPS_CHANGELOG.md").read_text()
+    assert text.count("operation_id: OPS-") == 3
+    assert len(list(Journal(Folder.find({}, checkout)).lines())) == 3
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_tag_is_made_where_it_is_asked_for(checkout):
+    who = {
+        f"GIT_{who}_{what}": "t@example.com"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    said = run_copy(checkout, checkout, LEDGER_TAGS="true", **who)
+    (name,) = git(checkout, "tag").split()
+    assert f"tagged: {name}\n" in said.stdout
+    assert f"operation_id: {name.upper()}" in git(checkout, "cat-file", "tag", name)
+
+
+def test_without_git_the_record_stands_and_the_tag_is_missed(checkout, tmp_path):
+    said = run_copy(checkout, checkout, LEDGER_TAGS="true", PATH=str(tmp_path))
+    assert "Ledger entry recorded" in said.stdout
+    assert "the record stands" in said.stderr
 
 
 def test_a_locked_or_unwritable_ledger_spools_and_the_next_run_records(tool):
@@ -286,7 +323,7 @@ def test_a_closed_pipe_or_a_poor_terminal_fails_no_deploy(tool):
     assert len(tool.records()) == 2
 
 
-def test_tags_are_made_where_they_are_asked_for(tmp_path, tool):
+def test_whether_to_tag_is_true_or_false(tool):
     assert tool(LEDGER_TAGS="perhaps") == 2
     assert "LEDGER_TAGS" in tool.err
 

@@ -18,7 +18,7 @@ from quantum_ops.ledger.errors import (
     LockTimeoutError,
 )  # fmt: skip
 from quantum_ops.ledger.journal import Journal
-from tests.ledger_rig import NOON, Ledger, request
+from tests.ledger_story import NOON, Ledger, request
 
 HAND_WRITTEN = b"""# Ops\r
 \r
@@ -467,3 +467,35 @@ def check(receipts, batch, contents):
         expected = "recorded" if known is None else "already" if known == content else "conflict"
         assert receipt.outcome == expected
         contents.setdefault(receipt.operation_id, content)
+
+
+def test_a_damaged_page_of_the_index_costs_time_only(ledger):
+    ledger.record(*[request(number) for number in range(300)])
+    index = ledger.folder.cache / "index"
+    whole = index.read_bytes()
+    # Every page but the first: what opening the file does not see, a look-up does.
+    index.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    again = ledger.one(299, operation_id="OPS-2026-01-27-300")
+    assert (again.outcome, ledger.one("new").operation_id) == ("already", "OPS-2026-01-27-301")
+
+
+def test_what_cannot_be_read_in_the_spool_keeps_nothing_else_waiting(ledger):
+    (ledger.folder.spool / "0.json").mkdir(parents=True)
+    spool.put(ledger.folder, request(stream=book.CLI, stream_id="x", occurred_at=NOON))
+    assert [one.outcome for one in book.take_in(ledger.folder)] == ["recorded"]
+
+
+@pytest.mark.parametrize("same_length", [True, False])
+def test_an_index_of_another_journal_is_not_believed(tmp_path, same_length):
+    """Without checkpoints, too: a journal that was put back from elsewhere has its own ids."""
+    first, second = Ledger(tmp_path / "a"), Ledger(tmp_path / "b")
+    first.one(1, operation_id="OPS-2026-01-27-005")
+    first.one(2, operation_id="OPS-2026-01-27-006")
+    second.one(1, operation_id="OPS-2026-01-27-007")
+    second.one(2, operation_id="OPS-2026-01-27-008")
+    if not same_length:
+        second.one(3, operation_id="OPS-2026-01-27-009", notes="longer than all that is over there")
+    first.segment.write_bytes(second.segment.read_bytes())
+    first.folder.checkpoint.unlink()
+    assert first.one(2, operation_id="OPS-2026-01-27-008").outcome == "already"
+    assert first.one(1, operation_id="OPS-2026-01-27-005").outcome == "recorded"

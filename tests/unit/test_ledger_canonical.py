@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from quantum_ops.ledger import canonical, entry, ids, moment
 from quantum_ops.ledger.errors import InvalidEntryError
-from tests.ledger_rig import NOON
+from tests.ledger_story import NOON
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 VALUES = st.recursive(

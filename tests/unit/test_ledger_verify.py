@@ -17,7 +17,7 @@ from quantum_ops.ledger.checkpoint import Checkpoint, Signer, Verifier
 from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.seal import Seal
 from quantum_ops.ledger.verify import verify
-from tests.ledger_rig import Ledger, request
+from tests.ledger_story import Ledger, request
 
 LINES = 9
 MONTHS = 3
@@ -404,3 +404,20 @@ def test_the_content_digest_leaves_out_what_differs_from_run_to_run():
     data = {"operation_id": "x", "outcome": "SUCCESS"}
     assert entry.content_digest({**data, "hostname": "a"}) == entry.content_digest(data)
     assert entry.content_digest({**data, "outcome": "PARTIAL"}) != entry.content_digest(data)
+
+
+def test_changed_content_is_named_even_if_there_is_no_checkpoint_at_all(ledger):
+    ledger.folder.checkpoint.unlink()
+    ledger.folder.checkpoints.unlink()
+    path = ledger.folder.segments()[1]
+    path.write_bytes(path.read_bytes().replace(b"fix #21", b"fix #22"))
+    report = verify(ledger.folder)
+    assert (report.faults[0].segment, report.faults[0].number) == (path.name, 3)
+    assert "not what its digest says" in str(report.faults[0])
+
+
+def test_bytes_have_one_text_in_base64():
+    assert checkpoint.unbase64("AA==") == b"\0"
+    for text in ("AB==", "AA=", "AA", "A A==", "AA==\n", "\u00e9"):
+        with pytest.raises(CheckpointError, match="not base64"):
+            checkpoint.unbase64(text)
