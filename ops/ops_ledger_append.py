@@ -58,21 +58,24 @@ def main(argv: Sequence[str], environ: Mapping[str, str], root: Path = ROOT) -> 
     folder = book.Folder.find(environ, root)
     request = _request(args, strict=strict)
     try:
-        for problem in entry.check(request):
-            if strict:
-                raise InvalidEntryError(problem)
+        problems = entry.check(request)
+        _refuse_if(problems if strict else [])
         request = entry.with_evidence(request, _evidence(args, request, folder, environ, root))
         seal = book.Seal.find(environ, root)
         (receipt,) = book.record_many(folder, [request], seal=seal, tell=_warn)
-        if receipt.outcome == "refused":
-            raise InvalidEntryError("; ".join(receipt.problems))
-    except (LedgerError, OSError) as error:
+        _refuse_if(receipt.problems if receipt.outcome == "refused" else [])
+    except Exception as error:  # noqa: BLE001 - whatever it is: told, and the entry is kept
         return _failed(error, request, folder)
     code = _tell(receipt, request, folder)
     if tags and receipt.outcome == "recorded":
         _tag(root, receipt)
     _take_in(folder, seal)
     return code
+
+
+def _refuse_if(problems: Sequence[str]) -> None:
+    if problems:
+        raise InvalidEntryError("; ".join(problems))
 
 
 def _tell(receipt: book.Receipt, request: entry.Request, folder: book.Folder) -> int:
@@ -121,7 +124,7 @@ def _take_in(folder: book.Folder, seal: book.Seal) -> None:
         for receipt in book.take_in(folder, seal=seal, tell=_warn):
             if receipt.outcome != "refused":
                 _say(f"taken in from the spool: {receipt.operation_id} ({receipt.outcome})")
-    except (LedgerError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - what this run is about was recorded
         _warn(f"spool: {error}; its entries go on waiting in {folder.spool}")
 
 
@@ -130,7 +133,7 @@ def _tag(root: Path, receipt: book.Receipt) -> None:
 
     try:
         name, _ = tags.tag(root, json.loads(receipt.line))
-    except LedgerError as error:
+    except (LedgerError, OSError) as error:
         _warn(f"{error}; the record stands")
     else:
         _say(f"tagged: {name}")

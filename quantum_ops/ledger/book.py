@@ -88,6 +88,8 @@ def take_in(
             found.append((path, replace(spooled.read(path), strict=False)))
         except FileNotFoundError:
             continue
+        except OSError as error:
+            tell(f"spool: {error}; it goes on waiting")
         except InvalidEntryError as error:
             tell(f"spool: {spooled.reject(path, str(error))}: {error}")
     if not found:

@@ -23,7 +23,7 @@ MAX_INT = 2**53
 
 MAX_DEPTH = 32
 _KIND = {bool: "a boolean", type(None): "null", bytes: "bytes", float: "a float"}
-_TEXT = r'"((?:[^"\\]|\\.)*)"'
+_TEXT = r'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _END = re.compile(
     r'\},"digest":"(sha256:[0-9a-f]{64})"'
     rf',"id":{_TEXT},"occurred_at":"([^"]*)","recorded_at":"([^"]*)","seq":([0-9]+)'

@@ -37,6 +37,8 @@ ORDER = (
     "evidence",
     "evidence_problems",
     "validation_problems",
+    "operation_id_given",
+    "validation_problems",
     "notes",
 )
 PROOF_ORDER = ("sha256", "sha256_full", "size_bytes", "mtime_utc")

@@ -48,6 +48,7 @@ class Index:
         self._journal = Journal(folder)
         self._frontier = merkle.Frontier()
         self._end = _START
+        self._tail: Tail | None = None
         self._db: sqlite3.Connection
         self._connect()
 
@@ -80,11 +81,15 @@ class Index:
         except sqlite3.Error:
             self._begin_in_memory()
             self._read(_START, tail)
+        finally:
+            self._tail = tail
 
     def rebuild(self, tail: Tail) -> None:
         """Make it again from the whole journal. Raises as ``sync``."""
+        self._tail = None
         self._begin()
         self._read(_START, tail)
+        self._tail = tail
 
     def add(self, written: Iterable[tuple[Place, bytes]], tail: Tail) -> None:
         """Take in lines that were just appended; ``tail`` is the journal's end after them."""
@@ -256,7 +261,14 @@ class Index:
         self._db.execute("COMMIT")
 
     def _row(self, query: str, *values: object) -> Any:
-        return self._db.execute(query, values).fetchone()
+        try:
+            return self._db.execute(query, values).fetchone()
+        except sqlite3.Error:
+            if self._tail is None:
+                raise
+            # A page of the file is damaged, which only the read of it shows.
+            self.rebuild(self._tail)
+            return self._db.execute(query, values).fetchone()
 
 
 class _Rows:
