@@ -15,6 +15,7 @@ import requests
 import urllib3
 
 from producers.deadline import Deadline, TimeUp
+from quantum_ops.errors import ConfigurationError
 from quantum_ops.settings import UniverseSettings
 
 BASES = {
@@ -197,6 +198,15 @@ def host(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return ""
     return parts.hostname if port is None else f"{parts.hostname}:{port}"
+
+
+def check_url(url: str) -> None:
+    """Raise :class:`ConfigurationError` unless ``url`` (UNIVERSE_URL) is empty or can be used."""
+    if url and not host(url):
+        raise ConfigurationError(
+            f"UNIVERSE_URL={shown(url)!r}: is no http(s) address; "
+            "write for example https://demo-fapi.binance.com/fapi/v1/exchangeInfo"
+        )
 
 
 def _code(head: bytes) -> int | None:

@@ -6,7 +6,7 @@ import random
 import signal
 from typing import Any
 
-from producers import backoff, credentials, position_risk
+from producers import backoff, credentials, off, position_risk
 from producers.binance import MAX_RETRY_AFTER_S, RATE_LIMITED, REFUSED, Failure, host, shown
 from producers.lease import Lease
 from producers.position_store import LostLeaseError, PositionStore
@@ -208,24 +208,6 @@ class PositionsProducer:
             self._log.debug("left_without_goodbye", error=str(error))
 
 
-def idle(clock: Clock, heartbeat: Heartbeat) -> None:
-    """Beat until asked to stop: without credentials there is nothing to do, and nothing wrong."""
-    logs.get().info("positions_off", why=OFF)
-    while not clock.stopping():
-        try:
-            heartbeat.beat("ready", force=True, role="off", detail=OFF)
-        except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
-            client.refuse_or_raise(error)
-            logs.get().debug("no_heartbeat", error=str(error))
-            clock.wait(1.0)
-        else:
-            clock.wait(EVERY_S)
-    try:
-        heartbeat.stop()
-    except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
-        logs.get().debug("left_without_goodbye", error=str(error))
-
-
 def main() -> int:
     """Run the program; gives its exit code: 0 after a stop, 78 for wrong settings."""
     try:
@@ -256,7 +238,7 @@ def _main() -> int:
     db = client.connect(redis, name="positions")
     heartbeat = Heartbeat(db, "positions")
     if exchange is None:
-        idle(clock, heartbeat)
+        off.idle(clock, heartbeat, "positions_off", OFF)
     else:
         logs.get().info("started", url=shown(address), refresh_s=settings.refresh_s)
         lease = Lease(db, streams.POSITIONS_LEASE, streams.POSITIONS_FENCE, lease_ms(settings))

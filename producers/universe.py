@@ -16,6 +16,7 @@ from producers.binance import (
     Body,
     ExchangeInfo,
     Failure,
+    check_url,
     host,
     shown,
 )
@@ -193,7 +194,7 @@ def main() -> int:
 def _main() -> int:
     lifeline.die_with_parent()
     settings = knobs.load(UniverseSettings)
-    _check_url(settings.url)
+    check_url(settings.url)
     lease_s = max(MIN_LEASE_S, LEASE_IN_REFRESHES * settings.refresh_s)
     timeout_s = min(settings.http_timeout_s, FETCH_IN_LEASE * lease_s)
     settings = dataclasses.replace(settings, http_timeout_s=timeout_s)
@@ -218,11 +219,3 @@ def _main() -> int:
     exchange.close()
     logs.get().info("stopped")
     return 0
-
-
-def _check_url(url: str) -> None:
-    if url and not host(url):
-        raise ConfigurationError(
-            f"UNIVERSE_URL={shown(url)!r}: is no http(s) address; "
-            "write for example https://demo-fapi.binance.com/fapi/v1/exchangeInfo"
-        )
