@@ -12,10 +12,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from quantum_ops.ledger import durable, ed25519, merkle
 from quantum_ops.ledger.errors import CheckpointError
-from quantum_ops.ledger.folder import Folder
 
 ORIGIN = "quantum-ops/ledger"
 """The log's name if LEDGER_ORIGIN gives no other. Also the name of the key, as C2SP asks."""
@@ -25,6 +25,20 @@ _KEY_ID_BYTES = 4
 _SIGNATURE = re.compile("\u2014 ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
 _SIZE = re.compile(r"0|[1-9][0-9]*")
 _NAME = re.compile(r"[^\s+]+")
+
+
+class Folder(Protocol):
+    """Where a log's checkpoints lie: the newest one, and all so far, oldest first."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The newest checkpoint."""
+        ...
+
+    @property
+    def checkpoints(self) -> Path:
+        """All checkpoints so far, oldest first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The only place that knows who signs the ledger's checkpoints, and under which name."""
+"""The only place that knows who signs a log's checkpoints, and under which name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quantum_ops.ledger import checkpoint, merkle
-from quantum_ops.ledger.folder import Folder
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Seal:
         signer = checkpoint.Signer(origin, root / Path(key).expanduser()) if key else None
         return cls(origin, signer)
 
-    def publish(self, folder: Folder, head: merkle.Head) -> checkpoint.Checkpoint | None:
+    def publish(self, folder: checkpoint.Folder, head: merkle.Head) -> checkpoint.Checkpoint | None:
         """Write a checkpoint of ``head``, unless there is one already; gives the newest one.
 
         Raises:
