@@ -1,38 +1,37 @@
-"""Every reader of YAML at hand, by name: ours always, PyYAML and ruamel.yaml where installed."""
+"""Every reader of YAML at hand, by name: ours, PyYAML (pure, in C), ruamel.yaml (1.1, 1.2)."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
 
 from quantum_ops.ledger import reader
 
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
-READERS: dict[str, Callable[[str], Any]] = {"ours": reader.block}
 
-if find_spec("yaml"):
-    import yaml
 
-    READERS["PyYAML"] = yaml.safe_load
-    if hasattr(yaml, "CSafeLoader"):
-        READERS["PyYAML in C"] = lambda text: yaml.load(text, Loader=yaml.CSafeLoader)
+def _ruamel(version: tuple[int, int]) -> Callable[[str], Any]:
+    def load(text: str) -> Any:
+        yaml_reader = YAML(typ="safe", pure=True)
+        yaml_reader.version = version
+        return yaml_reader.load(text)
 
-if find_spec("ruamel") and find_spec("ruamel.yaml"):
-    from ruamel.yaml import YAML
+    return load
 
-    def _ruamel(version: tuple[int, int]) -> Callable[[str], Any]:
-        def load(text: str) -> Any:
-            yaml_reader = YAML(typ="safe", pure=True)
-            yaml_reader.version = version
-            return yaml_reader.load(text)
 
-        return load
-
-    READERS["ruamel 1.1"] = _ruamel((1, 1))
-    READERS["ruamel 1.2"] = _ruamel((1, 2))
+READERS: dict[str, Callable[[str], Any]] = {
+    "ours": reader.block,
+    "PyYAML": yaml.safe_load,
+    "ruamel 1.1": _ruamel((1, 1)),
+    "ruamel 1.2": _ruamel((1, 2)),
+}
+if hasattr(yaml, "CSafeLoader"):  # no wheel of some platforms has it
+    READERS["PyYAML in C"] = lambda text: yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def same(found: Any, given: Any) -> bool:
