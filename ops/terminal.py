@@ -16,7 +16,9 @@ def safe(value: bytes | str, limit: int = MAX_SHOWN) -> str:
     half a line. Longer than ``limit`` characters it is cut, and the cut is told.
     """
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-    shown = "".join(map(_shown, text[:limit]))
+    shown = text[:limit]
+    if not shown.isprintable():
+        shown = "".join(map(_shown, shown))
     return shown if len(text) <= limit else f"{shown}... ({len(text)} characters)"
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from quantum_ops.audit.verdict import Verdict
     from quantum_ops.audit.violations import Violation
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MARKS = {"PROVEN": "✅", "VIOLATED": "❌", "UNPROVEN": "⚠️ "}
 ERROR = 1
 
@@ -58,20 +57,15 @@ def moment_ms(text: str, now_s: float | None = None) -> int:
     """The epoch milliseconds that ``text`` means; raises ``ArgumentTypeError`` with the cure."""
     from datetime import UTC, datetime
 
+    from ops import moments
+
     if text == "all":
         return 0
-    span = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if span:
-        now_s = time.time() if now_s is None else now_s
-        return int((now_s - int(span[1]) * _UNITS[span[2]]) * 1000)
+    now = datetime.fromtimestamp(time.time() if now_s is None else now_s, UTC)
     try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; write 90m, 24h, 7d, 2026-11-24 or 2026-11-24T08:00:00Z"
-        ) from None
-    found = found if found.tzinfo else found.replace(tzinfo=UTC)
-    return int(found.timestamp() * 1000)
+        return int(moments.since(text, now).timestamp() * 1000)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def at_work(db: walrus.Database, auditors: list[str], now_ms: int) -> dict[str, str]:

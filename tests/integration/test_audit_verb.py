@@ -141,7 +141,7 @@ def test_moments_that_are_understood(text, ms):
     assert moment_ms(text, 1_000_000_000.0) == ms
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1h", "1w", "2026-13-01", "\u0661h", "1e3s"])
+@pytest.mark.parametrize("text", ["", "soon", "1y", "2026-13-01", "\u0661h", "1e3s"])
 def test_moments_that_are_not(text):
     with pytest.raises(argparse.ArgumentTypeError, match="is no time; write"):
         moment_ms(text)
