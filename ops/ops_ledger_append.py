@@ -45,9 +45,11 @@ variables it reads:
 """
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str], root: Path = ROOT) -> int:
-    """Do what ``argv`` says; gives the exit code."""
-    parser = _parser()
+def main(
+    argv: Sequence[str], environ: Mapping[str, str], root: Path = ROOT, prog: str | None = None
+) -> int:
+    """Do what ``argv`` says; gives the exit code. ``prog`` is what its help calls it."""
+    parser = _parser(prog)
     args = parser.parse_args(_joined([_readable(one) for one in argv], parser))
     try:
         strict = args.strict or _flag("STRICT_LEDGER", environ)
@@ -248,8 +250,9 @@ def _say(text: str, to: TextIO | None = None) -> None:
         return
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(prog: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        prog=prog,
         description=__doc__,
         epilog=SETTINGS,
         formatter_class=argparse.RawDescriptionHelpFormatter,

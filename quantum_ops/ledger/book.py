@@ -13,6 +13,7 @@ from pathlib import Path
 from quantum_ops.ledger import checkpoint, moment, project
 from quantum_ops.ledger import spool as spooled
 from quantum_ops.ledger.batch import CLI, Batch, Outcome, Receipt
+from quantum_ops.ledger.drift import Drift
 from quantum_ops.ledger.entry import Request
 from quantum_ops.ledger.errors import CheckpointError, InvalidEntryError
 from quantum_ops.ledger.folder import Folder
@@ -20,7 +21,10 @@ from quantum_ops.ledger.index import Index
 from quantum_ops.ledger.journal import LOCK_PATIENCE_S, Journal, Tail
 from quantum_ops.ledger.seal import Seal
 
-__all__ = ["CLI", "Folder", "Outcome", "Receipt", "Request", "Seal", "record_many", "take_in"]
+__all__ = [
+    "CLI", "Folder", "Outcome", "Receipt", "Request", "Seal", "check", "rebuild", "record_many",
+    "take_in",
+]  # fmt: skip
 
 DRIFT = "drift.detected"
 
@@ -105,6 +109,49 @@ def take_in(
     return receipts
 
 
+def rebuild(
+    folder: Folder,
+    clock: moment.Clock = moment.now,
+    *,
+    seal: Seal | None = None,
+    tell: Callable[[str], None] = ignore,
+    patience_s: float = LOCK_PATIENCE_S,
+) -> list[Drift]:
+    """Make again all that is made of the journal; gives the files that somebody else changed.
+
+    These stay as they are. So does everything while the journal is empty: what was written by hand
+    is not ours to replace. A checkpoint is made if the newest one does not cover all.
+
+    Raises:
+        LockTimeoutError, JournalDamagedError, CheckpointError, OSError: as ``record_many``.
+        ValueError: if a line cannot be rendered.
+    """
+    if not folder.segments():
+        return []
+    with Journal(folder).locked(patience_s) as tail, Index(folder) as index:
+        if tail.torn:
+            tell(tail.torn)
+        index.rebuild(tail)
+        checkpoint.guard(folder, index.head())
+        if not tail.seq:
+            return []
+        batch = Batch(folder, tail, index, clock())
+        drifts = project.rebuild(folder)
+        _note(batch, drifts, tell)
+        (seal or Seal()).publish(folder, index.head())
+    return drifts
+
+
+def check(folder: Folder) -> list[str]:
+    """What is not byte for byte as the journal renders it, a line for each; changes nothing.
+
+    Raises:
+        ValueError: if a line cannot be rendered.
+        OSError: if a file cannot be read.
+    """
+    return project.check(folder) if next(Journal(folder).lines(), None) else []
+
+
 def _guard(folder: Folder, index: Index, tail: Tail) -> None:
     try:
         checkpoint.guard(folder, index.head())
@@ -117,14 +164,18 @@ def _guard(folder: Folder, index: Index, tail: Tail) -> None:
 def _render(batch: Batch, tell: Callable[[str], None]) -> None:
     """Bring the rendered files up to the journal; the record stands whatever comes of it."""
     try:
-        drifts = project.project(batch.folder)
-        for drift in drifts:
-            tell(str(drift))
-            if drift.new:
-                batch.note(DRIFT, drift.data())
-        batch.write()
+        _note(batch, project.project(batch.folder), tell)
     except (OSError, ValueError) as error:
         tell(
             f"the record stands in the journal, the changelog could not be rendered: {error}; "
             "it is made up for with the next record, or by: ./run ledger rebuild"
         )
+
+
+def _note(batch: Batch, drifts: Sequence[Drift], tell: Callable[[str], None]) -> None:
+    """Record each drift that was not told before."""
+    for drift in drifts:
+        tell(str(drift))
+        if drift.new:
+            batch.note(DRIFT, drift.data())
+    batch.write()

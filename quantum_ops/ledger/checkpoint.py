@@ -98,6 +98,13 @@ class Verifier:
             raise CheckpointError(f"not a key such as name+1a2b3c4d+AZ...: {text.strip()!r:.120}")
         return found
 
+    def signed(self, checkpoint: Checkpoint) -> bool:
+        """Whether there is a signature under its name and key id, right or wrong."""
+        return any(
+            name == self.name and one[:_KEY_ID_BYTES] == self.key_id
+            for name, one in checkpoint.signatures
+        )
+
     def verify(self, checkpoint: Checkpoint) -> None:
         """Check that this key signed.
 
@@ -195,16 +202,48 @@ def newest(folder: Folder) -> Checkpoint | None:
 
 def history(folder: Folder) -> list[Checkpoint]:
     """All checkpoints so far, oldest first. One that is damaged or cut is left out."""
+    return [one for one in _history(folder) if one]
+
+
+def unread(folder: Folder) -> int:
+    """How many of all checkpoints are damaged; the last may just be written, and is not counted."""
+    return _history(folder)[:-1].count(None)
+
+
+def _history(folder: Folder) -> list[Checkpoint | None]:
     try:
         text = folder.checkpoints.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    found = []
-    for note in re.split(r"(?<=\n)(?=[^\n\u2014][^\n]*\n[0-9]+\n)", text):
+    found: list[Checkpoint | None] = []
+    for note in split(text):
         try:
             found.append(parse(note))
         except CheckpointError:
-            continue
+            found.append(None)
+    return found
+
+
+def split(text: str) -> list[str]:
+    """The notes of a text that holds several after each other, as ``checkpoints.log`` does."""
+    return [one for one in re.split(r"(?<=\n)(?=[^\n\u2014][^\n]*\n[0-9]+\n)", text) if one]
+
+
+def kept(path: Path) -> list[Checkpoint]:
+    """The checkpoints of a file that somebody kept: one, or several after each other.
+
+    Raises:
+        CheckpointError: if one of them is none, or there is none.
+        OSError: if the file cannot be read.
+    """
+    try:
+        found = [parse(one) for one in split(path.read_text(encoding="utf-8"))]
+    except ValueError:
+        raise CheckpointError(f"{path}: not UTF-8") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    if not found:
+        raise CheckpointError(f"{path}: is empty; name a copy of the file 'checkpoint'")
     return found
 
 

@@ -5,6 +5,8 @@ By ``cryptography`` where it is installed, else by ``openssl``; each reads what 
 
 from __future__ import annotations
 
+import base64
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,6 +19,8 @@ SIGNATURE_BYTES = 64
 OPENSSL_S = 10.0
 _SPKI = bytes.fromhex("302a300506032b6570032100")
 """What stands before the raw public key in its DER form (RFC 8410)."""
+
+_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----")
 
 
 def make(path: Path) -> None:
@@ -59,6 +63,28 @@ def public(key: Path) -> bytes:
     if not isinstance(found, Ed25519PrivateKey):
         raise CheckpointError(_no_key(key))
     return found.public_key().public_bytes_raw()
+
+
+def pem(raw: bytes) -> str:
+    """A raw public key as the PEM that OpenSSL reads."""
+    shown = base64.b64encode(_SPKI + raw).decode()
+    return f"-----BEGIN PUBLIC KEY-----\n{shown}\n-----END PUBLIC KEY-----\n"
+
+
+def from_pem(text: str) -> bytes:
+    """The raw public key of a PEM.
+
+    Raises:
+        CheckpointError: if it is none of Ed25519.
+    """
+    found = _PEM.search(text)
+    try:
+        der = base64.b64decode("".join(found[1].split()), validate=True) if found else b""
+    except ValueError:
+        der = b""
+    if len(der) != len(_SPKI) + KEY_BYTES or not der.startswith(_SPKI):
+        raise CheckpointError("not an Ed25519 public key in PEM (-----BEGIN PUBLIC KEY-----)")
+    return der[len(_SPKI) :]
 
 
 def sign(key: Path, message: bytes) -> bytes:

@@ -316,16 +316,30 @@ class _Rows:
         )
 
 
-def remembered(folder: Folder) -> list[bytes]:
-    """The leaf hashes that were seen when the records were new, in their order; empty if unknown.
+def open_to_read(folder: Folder) -> sqlite3.Connection | None:
+    """The index's tables for reading, whoever writes beside; None if there is none to be read.
 
-    A hint, and no proof: somebody may have changed this file, too.
+    What they say is a hint until the journal confirms it: somebody may have changed them, too.
     """
     path = folder.cache / "index"
     if not path.exists():
+        return None
+    try:
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error:
+        return None
+
+
+def remembered(folder: Folder) -> list[bytes]:
+    """The leaf hashes that were seen when the records were new, in their order; empty if unknown.
+
+    A hint, and no proof; see ``open_to_read``.
+    """
+    opened = open_to_read(folder)
+    if not opened:
         return []
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+        with contextlib.closing(opened) as db:
             return [one for (one,) in db.execute("SELECT leaf FROM record ORDER BY seq")]
     except sqlite3.Error:
         return []

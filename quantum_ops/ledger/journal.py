@@ -123,8 +123,16 @@ class Journal:
         for path in self.folder.segments():
             with path.open("rb") as file:
                 for line in file:
-                    if line.endswith(b"\n"):
-                        yield line[:-1]
+                    if not line.endswith(b"\n"):
+                        break  # or its other half, written meanwhile, would look like a line
+                    yield line[:-1]
+
+    def backwards(self) -> Iterator[bytes]:
+        """The same, newest first; reads no more than it gives."""
+        for path in reversed(self.folder.segments()):
+            end, _ = _end(path)
+            if end:
+                yield from _backwards(path, end - 1)
 
     def since(self, place: Place) -> Iterator[tuple[Place, bytes]]:
         """The lines from ``place`` on, each with its own place."""
@@ -135,9 +143,10 @@ class Journal:
             with path.open("rb") as file:
                 file.seek(offset)
                 for line in file:
-                    if line.endswith(b"\n"):
-                        yield Place(path.name, offset), line[:-1]
-                        offset += len(line)
+                    if not line.endswith(b"\n"):
+                        break
+                    yield Place(path.name, offset), line[:-1]
+                    offset += len(line)
 
     def line(self, place: Place) -> bytes:
         """The line at ``place``, without its LF; empty if there is none."""
@@ -211,6 +220,19 @@ def _end(path: Path) -> tuple[int, int]:
                 return start + found + 1, size
             at = start
     return 0, size
+
+
+def _backwards(path: Path, end: int) -> Iterator[bytes]:
+    """The lines before the LF at ``end``, the last one first."""
+    later = b""
+    with path.open("rb") as file:
+        while end > 0:
+            start = max(end - READ_BACK_BYTES, 0)
+            file.seek(start)
+            later, *lines = (file.read(end - start) + later).split(b"\n")
+            yield from reversed(lines)
+            end = start
+    yield later
 
 
 def _last_line(path: Path, end: int) -> bytes:

@@ -35,7 +35,7 @@ def tag(root: Path, record: Mapping[str, Any]) -> tuple[str, bool]:
     operation_id = str(data.get("operation_id", ""))
     if record["type"] != "operation.recorded" or not render.ID.fullmatch(operation_id):
         raise TagError(f"record {record['seq']}: only a recorded operation has a tag")
-    name = operation_id.replace("OPS-", "ops-", 1)
+    name = name_of(operation_id)
     message = emitter.block(fields.ordered(data))
     found = message_of(root, name)
     if found == message:
@@ -55,6 +55,23 @@ def tag(root: Path, record: Mapping[str, Any]) -> tuple[str, bool]:
             "it needs user.name and user.email, and a commit to stand on"
         )
     return name, True
+
+
+def names(root: Path) -> frozenset[str]:
+    """The tags that are there under names such as ours.
+
+    Raises:
+        TagError: if git fails.
+    """
+    done = _git(root, "tag", "--list", "ops-*")
+    if done.returncode:
+        raise TagError(f"git tag in {root}: git says {_said(done)!r}")
+    return frozenset(done.stdout.split())
+
+
+def name_of(operation_id: str) -> str:
+    """The tag of an operation."""
+    return operation_id.replace("OPS-", "ops-", 1)
 
 
 def message_of(root: Path, name: str) -> str | None:

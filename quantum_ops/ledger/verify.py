@@ -83,6 +83,11 @@ def verify(
     # Apart: of two checkpoints of one size that differ, ours would cover up the other.
     wrong = [*_against(look, known, folder), *_against(look, trusted, folder)]
     report.faults = sorted({*look.faults, *wrong, *faults})
+    unread = checkpoint.unread(folder)
+    if unread:
+        report.notes.append(
+            f"checkpoints.log: {unread} of its checkpoints cannot be read, and prove nothing"
+        )
     if not report.proven and report.lines:
         report.notes.append("there is no checkpoint: a rewritten history would not be noticed")
     return report
@@ -214,20 +219,33 @@ def _checkpoints(
         newest = checkpoint.newest(folder)
     except CheckpointError as error:
         faults.append(Fault(0, "", 0, str(error)))
+    history = checkpoint.history(folder)
     if verifier:
-        for name, one in (
-            ("the newest checkpoint", newest),
-            *(("the one given", x) for x in trusted),
-        ):
-            try:
-                if one:
-                    verifier.verify(one)
-            except CheckpointError as error:
-                faults.append(Fault(0, "", 0, f"{name}: {error}"))
-        if not newest:
-            faults.append(Fault(0, "", 0, "there is no checkpoint that the key could have signed"))
-    known = [*checkpoint.history(folder), *([newest] if newest else [])]
-    return known, faults
+        faults += _unsigned(verifier, newest, trusted, history)
+    return [*history, *([newest] if newest else [])], faults
+
+
+def _unsigned(
+    verifier: Verifier,
+    newest: Checkpoint | None,
+    trusted: Sequence[Checkpoint],
+    history: Sequence[Checkpoint],
+) -> Iterator[Fault]:
+    """What the key did not sign. Of older ones, only what says that it did: keys come and go."""
+    must = [("the newest checkpoint", newest), *(("the one given", one) for one in trusted)]
+    may = [
+        (f"checkpoints.log, the one of {one.head.size} records", one)
+        for one in history
+        if one != newest and verifier.signed(one)
+    ]
+    for name, one in (*must, *may):
+        try:
+            if one:
+                verifier.verify(one)
+        except CheckpointError as error:
+            yield Fault(0, "", 0, f"{name}: {error}")
+    if not newest:
+        yield Fault(0, "", 0, "there is no checkpoint that the key could have signed")
 
 
 def _lines(folder: Folder) -> Iterator[tuple[str, int, bytes]]:
@@ -235,3 +253,5 @@ def _lines(folder: Folder) -> Iterator[tuple[str, int, bytes]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 yield path.name, number, line
+                if not line.endswith(b"\n"):
+                    break  # a writer beside us may end it meanwhile: that would be half a line
