@@ -13,18 +13,22 @@ from tests.exchange import SIX, Exchange, answer, body
 from tests.servers import Server
 
 _FOREIGN = ("REDIS_", "QUANTUM_", "UNIVERSE_", "P33_", "HTTP_TIMEOUT", "SUPERVISOR_",
-            "BINANCE_", "POSITIONS_")  # fmt: skip
+            "BINANCE_", "POSITIONS_", "LEDGER_", "STRICT_LEDGER")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
-    """No setting of the developer's machine reaches a test, no test reaches /etc/quantum."""
+    """No setting of the developer's machine reaches a test.
+
+    No test reaches /etc/quantum, nor the ledger of this checkout.
+    """
     import os
 
     for name in list(os.environ):
         if name.startswith(_FOREIGN) and name not in ("QUANTUM_HOME", "QUANTUM_FAULTS"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("QUANTUM_ENV_DIR", str(tmp_path / "no-env-files"))
+    monkeypatch.setenv("LEDGER_DIR", str(tmp_path / "no-ledger"))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from quantum_ops.ledger import drift, pages, render, tail
+from quantum_ops.ledger import adopt, drift, pages, render, tail
 from quantum_ops.ledger.drift import Drift, Files
 from quantum_ops.ledger.folder import Folder
 
@@ -39,13 +39,18 @@ def project(folder: Folder) -> list[Drift]:
 
 
 def rebuild(folder: Folder) -> list[Drift]:
-    """Render everything anew, whatever is remembered; gives and raises the same as ``project``."""
+    """Render everything anew, whatever is remembered; gives and raises the same as ``project``.
+
+    With an empty journal a hand-written file stays what it is: the first entry adopts it.
+    """
     files = Files(folder)
     place, contents = _everything(folder)
     up_to = contents.entries[-1].seq if contents.entries else 0
+    by_hand = _by_hand(files, place)
     found = [
         files.put(name, content, up_to, _is_ours(contents, name, content))
         for name, content in contents.files().items()
+        if name not in by_hand
     ]
     _remember(files, place, contents.counts(), up_to)
     return [one for one in found if one]
@@ -54,15 +59,19 @@ def rebuild(folder: Folder) -> list[Drift]:
 def check(folder: Folder) -> list[str]:
     """What is not byte for byte as the journal renders it, a line for each; changes nothing."""
     files = Files(folder)
-    wanted = _everything(folder)[1].files()
+    place, contents = _everything(folder)
+    wanted = contents.files()
+    by_hand = _by_hand(files, place)
     told = []
     for name, content in wanted.items():
         path = files.path(name)
+        if name in by_hand:
+            continue
         if not path.exists():
             told.append(f"{path} is missing")
         elif path.read_bytes() != content:
             told.append(f"{path} is not what the journal renders")
-    known = {files.path(name) for name in wanted}
+    known = {files.path(name) for name in [*wanted, *by_hand]}
     there = [
         *(folder.changelog.parent / pages.FOLDER).glob("*.md"),
         *folder.base.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].yaml"),
@@ -72,6 +81,17 @@ def check(folder: Folder) -> list[str]:
         for path in sorted(there)
         if path.resolve() not in known
     ]
+
+
+def _by_hand(files: Files, place: tail.Place) -> set[str]:
+    """The files that the first entry will adopt: nobody renders over them, and they are no drift.
+
+    What an earlier journal rendered is none of them: then the journal is lost, and that is told.
+    """
+    if place.segment:
+        return set()
+    names = {str(one["name"]) for one in adopt.pending(files.folder)}
+    return {name for name in names if pages.up_to(files.path(name).read_bytes()) is None}
 
 
 def _everything(folder: Folder) -> tuple[tail.Place, render.Contents]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from consumers import order_proof, universe_audit
+from ops import ops_bounds
 from ops.__main__ import names, summary
 from quantum_ops import settings, streams
 from quantum_ops.audit import case
@@ -113,7 +114,24 @@ def reasons_table() -> str:
     return "\n".join(rows)
 
 
+def bounds_table() -> str:
+    rows = ["| what | where | instead |", "| --- | --- | --- |"]
+    for rule in ops_bounds.RULES:
+        where = ", ".join(f"`{one}`" for one in (*rule.wholes, *rule.trees))
+        where += " themselves, not what is in them" if rule.wholes else ""
+        if rule.names:
+            named = ", ".join(f"`{one}`" for one in rule.names)
+            where += f"{'; ' if where else ''}whatever is called {named}"
+        rows.append(f"| {rule.what} | {where} | {rule.cure} |")
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in ops_bounds.SERVICES.items():
+        by_reason.setdefault(reason, []).append(f"`{name}`")
+    rows += [f"| services | {', '.join(names)} | {why} |" for why, names in by_reason.items()]
+    return "\n".join(rows)
+
+
 TABLES = {
+    "docs/OPS_GOVERNOR.md": {"bounds": bounds_table},
     "docs/p33.md": {"reasons": reasons_table},
     "docs/settings.md": {"settings": settings_table},
     "docs/streams.md": {
