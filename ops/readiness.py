@@ -13,6 +13,9 @@ BEATING_ROLES = frozenset({"consumers", "producers"})
 """Packages whose processes write heartbeats; of any other, RUNNING is all there is to know."""
 GRACE_S = float(TTL_S)
 """Seconds a fresh process may take to its first heartbeat before its silence counts as STALE."""
+_STATES = {
+    "ready": "READY", "standby": "STANDBY", "waiting": "WAITING", "draining": "DRAINING",
+}  # fmt: skip
 Beat = Mapping[str, str]
 
 
@@ -27,7 +30,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One process: READY, WAITING, DRAINING, STALE, DOWN or SPARE; ``detail`` says why."""
+    """One process: READY, STANDBY, WAITING, DRAINING, STALE, DOWN or SPARE; ``detail`` says why."""
 
     process: Process
     ready: str
@@ -43,7 +46,7 @@ class Verdict:
     @property
     def is_fine(self) -> bool:
         """Whether this one holds nothing up. A spare waits to be started by hand, on purpose."""
-        return self.ready in {"READY", "SPARE"}
+        return self.ready in {"READY", "STANDBY", "SPARE"}
 
 
 def judge(
@@ -102,7 +105,7 @@ def _beating(process: Process, beat: Beat | None, host: str, now_ms: int) -> Ver
     if beat_age_s > TTL_S:
         return Verdict(process, "STALE", f"last heartbeat {beat_age_s:.0f} s ago", beat)
     state = beat.get("state", "")
-    ready = {"ready": "READY", "waiting": "WAITING", "draining": "DRAINING"}.get(state)
+    ready = _STATES.get(state)
     if ready is None:
         return Verdict(process, "STALE", f"heartbeat with unknown state {state!r}", beat)
     handled = beat.get("handled", "")

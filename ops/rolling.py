@@ -44,6 +44,6 @@ def restart_one(paths: Paths, current: Running, process: Process, wait_s: float)
     while True:
         verdicts = system.look(paths, current).verdicts
         verdict = next(v for v in verdicts if v.process.address == process.address)
-        if verdict.ready == "READY" or time.monotonic() > deadline:
+        if verdict.ready in {"READY", "STANDBY"} or time.monotonic() > deadline:
             return verdict
         time.sleep(_POLL_S)

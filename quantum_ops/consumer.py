@@ -17,6 +17,7 @@ Handler = Callable[[Any, Context], None]
 Prepare = Callable[[Sequence[Any], Context], Any]
 Setup = Callable[[Context], Any]
 Idle = Callable[[Context], None]
+Ask = Callable[[Context], None]
 Tick = Callable[[Context], None]
 LastWords = Callable[[Sequence[bytes], Exception, Context], None]
 
@@ -34,6 +35,8 @@ class Consumer:
     runs before the first batch and whenever a read brought nothing, at most ``block_ms`` apart:
     news is followed there. ``tick`` runs every ``tick_s`` seconds, whatever the load, after all
     that was handled has been settled: what is due by time is done there.
+    ``hold`` is asked before anything is read or claimed; it raises
+    :class:`~quantum_ops.errors.Hold` while nothing can be taken.
     ``last_words(flat, error, context)`` may declare effects for an entry that goes to the dead
     letter without its handler having said what follows: its bytes are no event
     (:class:`~quantum_ops.errors.DecodeError`), it was delivered too often, or the handler failed to
@@ -50,6 +53,7 @@ class Consumer:
     tick: Tick | None = None
     tick_s: float = 1.0
     last_words: LastWords | None = None
+    hold: Ask | None = None
     settings: type | None = None
     batch: int | None = None
     block_ms: int | None = None

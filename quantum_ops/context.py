@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import walrus
@@ -18,9 +19,13 @@ class Context(Effects):
     since the entry was added), ``db`` (client for reads), ``log``, ``clock``, ``settings``,
     ``state`` (what ``prepare`` gave), ``held`` (what ``setup`` gave), ``vitals`` (fields that go
     into the process's heartbeat). Valid during the handler's call only.
+
+    Within ``prepare``, ``entry_ids`` are those of its events, in their order. Whoever works for
+    longer than some seconds calls ``alive()`` meanwhile: the process's heartbeat goes on.
     """
 
     __slots__ = (
+        "alive",
         "attempt",
         "clock",
         "db",
@@ -28,6 +33,7 @@ class Context(Effects):
         "held",
         "log",
         "raw_id",
+        "raw_ids",
         "settings",
         "state",
         "stream",
@@ -48,6 +54,8 @@ class Context(Effects):
         self.vitals: dict[str, str | int] = {}
         self.stream = ""
         self.raw_id = entry_id.ZERO
+        self.raw_ids: Sequence[bytes] = ()
+        self.alive: Callable[[], None] = _nothing
         self.attempt = 1
 
     @property
@@ -56,6 +64,15 @@ class Context(Effects):
         return self.raw_id.decode()
 
     @property
+    def entry_ids(self) -> list[str]:
+        """Ids of the entries that ``prepare`` is given, in their order."""
+        return [one.decode() for one in self.raw_ids]
+
+    @property
     def age_s(self) -> float:
         """Seconds since the entry was added."""
         return entry_id.age_s(self.raw_id, self.clock.now_s())
+
+
+def _nothing() -> None:
+    """Beats no heart: nobody looks."""

@@ -72,6 +72,20 @@ class Retry(QuantumError):  # noqa: N818 - an instruction to the runner, not a f
         self.after_s = after_s
 
 
+class Hold(QuantumError):  # noqa: N818 - an instruction to the runner, not a fault
+    """Raised by ``prepare``, ``tick`` or ``hold``: our own trouble, and no event's fault.
+
+    The runner stops reading and shows ``reason`` in the heartbeat until the hook passes; no entry
+    is charged for it, and none is buried. With ``standby`` another process does the work, as it
+    should be; without, a critical Finding tells of it after some seconds.
+    """
+
+    def __init__(self, reason: str, *, standby: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.standby = standby
+
+
 class Reject(QuantumError):  # noqa: N818 - an instruction to the runner, not a fault
     """Raised by a handler: this event can never be handled. It goes to the dead letter now.
 

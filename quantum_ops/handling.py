@@ -14,7 +14,8 @@ from quantum_ops.clock import Clock
 from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
 from quantum_ops.effects import FIRST, Command, bury
-from quantum_ops.errors import QuantumError, Reject
+from quantum_ops.errors import Hold, QuantumError, Reject
+from quantum_ops.holding import Holding
 from quantum_ops.inbox import Letter, RawEntry, Settlement
 from quantum_ops.observe import BatchReport
 from quantum_ops.waiting import Waiting
@@ -39,13 +40,21 @@ class Handling:
     """
 
     def __init__(
-        self, consumer: Consumer, context: Context, bounds: Bounds, clock: Clock, tell: Tell
+        self,
+        consumer: Consumer,
+        context: Context,
+        bounds: Bounds,
+        clock: Clock,
+        tell: Tell,
+        *,
+        holding: Holding,
     ) -> None:
         self._consumer = consumer
         self._context = context
         self._bounds = bounds
         self._clock = clock
         self._trouble = tell
+        self._holding = holding
         self._decoders = {stream.key: codec.decoder(stream.event) for stream in consumer.streams}
         self.last_id = ""
         if consumer.setup is not None and context.held is None:
@@ -134,7 +143,9 @@ class Handling:
                 self._failed(settlement, entry, stream, 1, error)
         self._context.stream = stream
         try:
-            self._prepare(events)
+            self._prepare(events, [entry[0] for entry in good])
+        except Hold:
+            raise
         except Exception as error:  # noqa: BLE001 - as if each handler had raised it
             for entry in good:
                 self._failed(settlement, entry, stream, 1, error)
@@ -157,16 +168,32 @@ class Handling:
             context.commands = []
             try:
                 event = self._decoders[stream](self._payload(entry))
-                self._prepare([event])
+                self._prepare([event], [id_])
+            except Hold:
+                raise
             except Exception as error:  # noqa: BLE001 - an outcome like any other
                 self._failed(settlement, entry, stream, attempt, error)
             else:
                 self._one(settlement, entry, stream, attempt, event)
         self.last_id = id_.decode()
 
-    def _prepare(self, events: list[Any]) -> None:
-        if self._consumer.prepare is not None and events:
-            self._context.state = self._consumer.prepare(events, self._context)
+    def _prepare(self, events: list[Any], ids: list[bytes]) -> None:
+        """Fetch the state of ``events``. Held up, it waits with them in hand: nothing is charged.
+
+        Raises :class:`Hold` if the process is asked to stop meanwhile; then they stay pending.
+        """
+        if self._consumer.prepare is None or not events:
+            return
+        self._context.raw_ids = ids
+        while True:
+            try:
+                self._context.state = self._consumer.prepare(events, self._context)
+            except Hold as held:
+                if not self._holding.wait(held):
+                    raise
+            else:
+                self._holding.over()
+                return
 
     def _one(
         self, settlement: Settlement, entry: RawEntry, stream: str, attempt: int, event: Any

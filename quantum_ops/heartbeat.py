@@ -20,8 +20,9 @@ EVERY_S = 5.0
 class Heartbeat:
     """Writes the hash ``quantum:ops:heartbeat:PROGRAM:NUM`` every few seconds.
 
-    ``state`` is ``waiting`` (for Redis or for its turn), ``ready`` or ``draining``. The process
-    number comes from supervisord's process name (``p33-02`` is number 2).
+    ``state`` is ``waiting`` (for Redis, or for what ``detail`` says), ``standby`` (another process
+    does the work), ``ready`` or ``draining``. The process number comes from supervisord's process
+    name (``p33-02`` is number 2).
     """
 
     def __init__(self, db: walrus.Database, program: str) -> None:

@@ -88,6 +88,12 @@ class MetricsObserver:
             ["group"],
             registry=registry,
         )
+        self._held = Counter(
+            "quantum_held_up",
+            "Times that a consumer could take nothing, for a reason of its own.",
+            ["group"],
+            registry=registry,
+        )
         self._durations = BatchHistogram(
             "quantum_handler_duration_seconds",
             "Time in the handler, per entry.",
@@ -125,6 +131,8 @@ class MetricsObserver:
             self._away.labels(group).inc()
         elif trouble.kind == "group_recreated":
             self._recreated.labels(group).inc()
+        elif trouble.kind == "held_up":
+            self._held.labels(group).inc()
 
     def serve(self, port: int) -> None:
         """Serve the registry on 127.0.0.1:``port``; 0 serves nothing."""

@@ -35,8 +35,8 @@ class Trouble:
     """One entry (or the group itself) that did not go the plain way.
 
     ``kind`` is one of ``retry``, ``dead_letter``, ``lost``, ``fenced``, ``group_recreated``,
-    ``redis_away``, ``last_words_failed``. ``reason`` is a short code from a closed set, fit as a
-    metric label.
+    ``redis_away``, ``last_words_failed``, ``held_up``, ``standby``. ``reason`` is a short code
+    from a closed set, fit as a metric label.
     """
 
     group: str
@@ -101,5 +101,8 @@ class LogObserver:
         shown = {name: value for name, value in fields.items() if value}
         # A handler that asked for a later delivery is at work, not in trouble.
         asked = trouble.kind == "retry" and trouble.reason == "asked"
+        if trouble.kind == "standby":
+            self._log.info(trouble.kind, group=trouble.group, **shown)  # type: ignore[attr-defined]  # see above
+            return
         log = self._log.debug if asked else self._log.warning  # type: ignore[attr-defined]  # see above
         log(trouble.kind, group=trouble.group, **shown)

@@ -71,9 +71,12 @@ def build(
     def on_incident(made: GroupMadeAnew) -> None:
         report(publisher, log, consumer.name, made)
 
+    def on_hold(reason: str, lasted_s: float) -> bool:
+        return publish(publisher, log, held_up(consumer.name, name, reason, lasted_s))
+
     runner = Runner(
         consumer, inbox, context, bounds, Observers(LogObserver(log), metrics), clock=clock,
-        on_idle=on_idle, on_incident=on_incident,
+        on_idle=on_idle, on_incident=on_incident, on_hold=on_hold,
     )  # fmt: skip
     return runner, heartbeat
 
@@ -103,11 +106,32 @@ def report(publisher: Publisher, log: Any, group: str, made: GroupMadeAnew) -> N
         detail=f"the consumer group had vanished; made anew at {made.start}"
         + (f" (its checkpoint was {made.checkpoint})" if made.checkpoint else " (no checkpoint)"),
     )
+    publish(publisher, log, finding)
+
+
+def held_up(group: str, name: str, reason: str, lasted_s: float) -> events.AuditFinding:
+    """The Finding that a consumer can take nothing; without a reason, that it goes on."""
+    told = f"for {lasted_s:.0f} s"
+    return events.AuditFinding(
+        auditor="runner",
+        finding="consumer_held_up" if reason else "consumer_goes_on",
+        severity="critical" if reason else "info",
+        subject=group,
+        detail=f"{name} takes nothing, {told}: {reason}"[:1000]
+        if reason
+        else f"{name} had taken nothing {told}",
+    )
+
+
+def publish(publisher: Publisher, log: Any, finding: events.AuditFinding) -> bool:
+    """Publish ``finding``; False if that was not possible."""
     try:
         publisher.publish(finding)
     except (QuantumError, *client.SERVER_ERRORS):
         # The line in the log is then the only witness; the runner goes on all the same.
         log.exception("finding_not_published", finding=finding.detail)
+        return False
+    return True
 
 
 def _run(consumer: Consumer) -> int:

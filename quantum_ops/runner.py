@@ -19,7 +19,9 @@ from quantum_ops import client, entry_id
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Bounds, Consumer
 from quantum_ops.context import Context
+from quantum_ops.errors import Hold
 from quantum_ops.handling import Handling
+from quantum_ops.holding import Holding
 from quantum_ops.inbox import (
     Batch,
     GroupGoneError,
@@ -43,8 +45,9 @@ class Runner:
     """Runs one consumer on one inbox until ``clock.stopping()``.
 
     ``on_idle`` is called between batches and while Redis is away, with the state to show
-    (``ready``, ``waiting``): heartbeats hang there. ``on_incident`` is told of a group that had to
-    be made anew.
+    (``ready``, ``waiting``, ``standby``): heartbeats hang there. ``on_incident`` is told of a group
+    that had to be made anew, ``on_hold`` why the consumer is held up and for how many seconds; an
+    empty reason says that it goes on.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Runner:
         clock: Clock,
         on_idle: Callable[[str], None] = lambda _state: None,
         on_incident: Callable[[GroupMadeAnew], None] = lambda _made: None,
+        on_hold: Callable[[str, float], bool] = lambda _reason, _lasted_s: True,
     ) -> None:
         self._consumer = consumer
         self._inbox = inbox
@@ -67,7 +71,11 @@ class Runner:
         self._clock = clock
         self._on_idle = on_idle
         self._on_incident = on_incident
-        self._work = Handling(consumer, context, bounds, clock, self._trouble)
+        self._holding = Holding(context, clock, on_idle, on_hold, self._trouble)
+        self._work = Handling(
+            consumer, context, bounds, clock, self._trouble, holding=self._holding
+        )
+        context.alive = lambda: on_idle("ready")
         self._heard: list[tuple[BatchReport, Receipt]] = []
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
@@ -95,6 +103,10 @@ class Runner:
                 self._destroyed = True
                 # Whoever destroys it in a loop must not make us spin.
                 self._clock.wait(BACKOFF_BASE_S)
+            except Hold as held:
+                self._forget()
+                if not self._clock.stopping():
+                    self._holding.wait(held)
             except Exception as error:
                 self._forget()
                 client.refuse_or_raise(error)
@@ -107,7 +119,11 @@ class Runner:
                 self._clock.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
     def open(self) -> None:
-        """Make the groups, then finish what was left: own pending entries, then idle ones."""
+        """Make the groups, then finish what was left: own pending entries, then idle ones.
+
+        Raises :class:`Hold`, as :meth:`step` does, while the consumer cannot take anything.
+        """
+        self._ask()
         for made in self._inbox.ensure_groups():
             # The very first start makes groups too; only a vanished one is an incident.
             if made.checkpoint or self._destroyed:
@@ -122,6 +138,7 @@ class Runner:
 
     def step(self, *, wait: bool = True) -> int:
         """One round trip: settle the last batch, read and handle the next. Gives its size."""
+        self._ask()
         now = self._clock.monotonic_s()
         if now >= self._claim_due:
             self.flush()
@@ -211,6 +228,17 @@ class Runner:
         self.flush()
         self._consumer.tick(self._context)
         self._tick_due = now + self._consumer.tick_s
+
+    def _ask(self) -> None:
+        """Raise :class:`Hold` if nothing may be taken now; what is handled is settled first."""
+        if self._consumer.hold is None:
+            return
+        try:
+            self._consumer.hold(self._context)
+        except Hold:
+            self.flush()
+            raise
+        self._holding.over()
 
     def _idle(self) -> None:
         if self._consumer.idle is not None:

@@ -37,6 +37,7 @@ def judged(process, beat, server=UP, **options):
     [
         (process(), beat(), "READY"),
         (process(), beat(state="waiting"), "WAITING"),
+        (process(), beat(state="standby"), "STANDBY"),
         (process(), beat(state="draining"), "DRAINING"),
         (process(state="STOPPING"), beat(), "DRAINING"),
         (process(), beat(updated_ms=str(NOW_MS - 16_000)), "STALE"),
