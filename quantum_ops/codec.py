@@ -7,6 +7,7 @@ which is what keeps typed dispatch near the speed of a bare loop (docs/performan
 
 from __future__ import annotations
 
+import difflib
 import functools
 import typing
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ class Decoder(Generic[E]):
         fields = msgspec.structs.fields(event)
         hints = typing.get_type_hints(event, include_extras=True)
         self._fields = {field.encode_name: field.name for field in fields}
+        self._hints = {field.encode_name: hints[field.name] for field in fields}
         self._required = [field.encode_name for field in fields if field.required]
         if issubclass(event, OwnEvent):
             # Defaults exist for whoever creates an event; on the wire the envelope is a must.
@@ -91,7 +93,8 @@ class Decoder(Generic[E]):
             except RecursionError:
                 raise DecodeError(name, "is nested too deep") from None
             except ValueError as error:
-                raise DecodeError(name, f"{text[:80]!r}: {error}") from None
+                why = _why(self._hints.get(name), text, error)
+                raise DecodeError(name, f"{text[:80]!r}: {why}") from None
             if name in self._fields:
                 fields[self._fields[name]] = value
         return self.event(**fields)
@@ -106,9 +109,11 @@ class Decoder(Generic[E]):
             if text in known and texts.count(text) > 1:
                 # Readers disagree on which of two equal names counts, so neither does.
                 raise DecodeError(text, f"stands {texts.count(text)} times")
-        for name in self._required:
-            if name not in texts:
-                raise DecodeError(name, "is missing")
+        missing = [name for name in self._required if name not in texts]
+        if missing:
+            raise DecodeError(
+                missing[0], _missing(missing, [one for one in texts if one not in known])
+            )
         kept = tuple(text if text in known else None for text in texts)
         layout = _Layout(kept, self._builder(kept))
         if len(self._layouts) >= MAX_LAYOUTS:
@@ -282,6 +287,35 @@ def _parser(hint: Any) -> Callable[[str], Any]:
         return tuple(line.strip() for line in text.splitlines() if line.strip())
 
     return lines_or_json
+
+
+def _missing(missing: Sequence[str], strangers: Sequence[str]) -> str:
+    """Which fields to add, and which may be meant by a name that is none."""
+    told = "is missing"
+    near = difflib.get_close_matches(missing[0], strangers, n=1)
+    if near:
+        told += f" ({near[0][:40]!r} stands there: is it meant?)"
+    if len(missing) > 1:
+        told += f", and so {'are' if len(missing) > 2 else 'is'} {', '.join(missing[1:])}"  # noqa: PLR2004 - grammar
+    return told
+
+
+def _why(hint: Any, text: str, error: Exception) -> str:
+    """What would be right, for whoever wrote the script that sent ``text``."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return "is empty; fill it in" if not text else _why(typing.get_args(hint)[0], text, error)
+    if typing.get_origin(hint) is typing.Literal:
+        return f"is none of {', '.join(map(str, typing.get_args(hint)))}"
+    if type(None) in typing.get_args(hint):
+        return _why(typing.get_args(hint)[0], text, error)
+    cures = {
+        datetime: "write a moment in UTC such as 2026-01-27T06:15:30Z",
+        bool: "write true or false",
+    }
+    cure = cures.get(hint)
+    if typing.get_origin(hint) is tuple:
+        cure = "write a JSON array of texts, or one item a line"
+    return f"{error}; {cure}" if cure else str(error)
 
 
 def _exactly(schema: str) -> Callable[[str], str]:
