@@ -60,6 +60,11 @@ class Paths:
         return self.home / "demo" / "data" if self.profile == "demo" else self.home / "data"
 
     @property
+    def demo_ledger(self) -> Path:
+        """Folder of the demo's ledger; that of the live system is LEDGER_DIR's business."""
+        return self.home / "demo" / "ledger"
+
+    @property
     def current_env(self) -> Path:
         """File that describes the running system; see ops/running.py."""
         return self.home / "run" / "current.env"

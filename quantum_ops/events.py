@@ -81,6 +81,8 @@ class DeployCompleted(Event, frozen=True, kw_only=True):
     """A deployment was done; field names are the arguments of ``ops_ledger_append.py``.
 
     ``event_id`` and ``occurred_at`` are optional: the entry id serves for scripts that send none.
+    ``git_commit``, ``git_branch`` and ``hostname`` are the deploy's own, for a ledger that is kept
+    on another host or in another checkout.
     """
 
     schema: ClassVar[str] = "deploy.completed/1"
@@ -101,6 +103,12 @@ class DeployCompleted(Event, frozen=True, kw_only=True):
     outcome: Literal["SUCCESS", "PARTIAL", "ROLLBACK"] = "SUCCESS"
     rollback_of: str = ""
     notes: str = ""
+    requested_by: str = ""
+    approved_by: str = ""
+    git_commit: str = ""
+    git_branch: str = ""
+    hostname: str = ""
+    strict: bool = False
 
 
 class ApplyPlan(Event, frozen=True, kw_only=True):
@@ -176,13 +184,24 @@ class AuditFinding(OwnEvent, frozen=True, kw_only=True):
 
 
 class LedgerRecorded(OwnEvent, frozen=True, kw_only=True):
-    """The signoff ledger took an entry in; the head makes a cut tail or rewrite evident."""
+    """The signoff ledger took an entry in; the head makes a cut tail or rewrite evident.
+
+    There is one for each record of the journal, in its order: ``seq`` has no gaps. ``entry_sha256``
+    covers the record's line, ``tree_size`` and ``root_sha256`` are of a tree that holds it.
+    ``operation_id`` is empty for a record that is of no operation. ``source`` and ``source_id``
+    name where it came from: ``quantum:stream:deploy.completed`` and the entry's id (or the event's
+    own ``event_id``), or ``cli``.
+    """
 
     schema: ClassVar[str] = "ledger.recorded/1"
-    operation_id: Name
+    seq: Annotated[int, msgspec.Meta(ge=1)]
+    record_type: Name
+    operation_id: str = ""
     entry_sha256: Name
     tree_size: Annotated[int, msgspec.Meta(ge=1)]
     root_sha256: Name
+    source: str = ""
+    source_id: str = ""
 
 
 class OpsProcess(OwnEvent, frozen=True, kw_only=True):

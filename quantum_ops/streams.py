@@ -101,6 +101,7 @@ POSITIONS_BAN: Final = "quantum:ops:positions:ban"
 UNIVERSE_AUDITED: Final = "quantum:ops:universe_audit:last"
 FINDINGS_SETTLED: Final = "quantum:ops:audit:settled"
 PERMIT_AUDIT_OPEN: Final = "quantum:ops:permit_audit:open"
+LEDGER_TOLD: Final = "quantum:ops:ledger:told"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"

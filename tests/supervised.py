@@ -24,6 +24,7 @@ from tests.waiting import wait_until
 
 FOREIGN = (
     "REDIS_", "SUPERVISOR_", "QUANTUM_", "UNIVERSE_", "HTTP_", "P33_", "BINANCE_", "POSITIONS_",
+    "LEDGER_", "STRICT_",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parent.parent
 

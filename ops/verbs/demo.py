@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from ops.paths import Paths
 from ops.verbs import start
@@ -50,16 +51,17 @@ def run(args: argparse.Namespace) -> int:
     except ConfigurationError as error:
         print(f"--body: {error}", file=sys.stderr)
         return 2
-    os.environ.update(_environment(args, mode))
     paths = Paths.find("demo")
+    os.environ.update(_environment(args, mode, paths))
     try:
         fresh = _make_way(paths, keep=args.keep)
+        _make_key(paths)
     except (StartError, HungError, RefusedByDaemonError, OSError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     code = start.run(argparse.Namespace(foreground=args.foreground, profile="demo", wait=args.wait))
     if code == 0 and fresh and not args.foreground and running.read(paths.current_env):
-        print(_tour())
+        print(_tour(paths))
     return code
 
 
@@ -77,12 +79,27 @@ def _make_way(paths: Paths, *, keep: bool) -> bool:
             return False
         leftovers.end(paths)
         # Somebody's own server on the folder: start will refuse, and its files stay whole.
-        if not keep and data_folder.holder(paths.data) is None and paths.data.exists():
-            shutil.rmtree(paths.data)
+        if not keep and data_folder.holder(paths.data) is None:
+            for folder in (paths.data, paths.demo_ledger):
+                if folder.exists():
+                    shutil.rmtree(folder)
     return True
 
 
-def _environment(args: argparse.Namespace, mode: str) -> dict[str, str]:
+def _make_key(paths: Paths) -> None:
+    """A key for the demo's ledger: checkpoints of pretend deployments never bear the real one."""
+    from quantum_ops.permits import new_key
+
+    if not _key(paths).exists():
+        _key(paths).parent.mkdir(parents=True, exist_ok=True)
+        new_key(str(_key(paths)))
+
+
+def _key(paths: Paths) -> Path:
+    return paths.demo_ledger.with_name("ledger.pem")
+
+
+def _environment(args: argparse.Namespace, mode: str, paths: Paths) -> dict[str, str]:
     """What the programs find; the demo's words win over the machine's ``*.env`` files."""
     from ops.demo.options import DemoSettings
     from quantum_ops import knobs
@@ -97,6 +114,12 @@ def _environment(args: argparse.Namespace, mode: str) -> dict[str, str]:
         "UNIVERSE_URL": f"http://127.0.0.1:{port}/fapi/v1/exchangeInfo",
         # Public, as everything here: it signs the pretend P3.4's plans and nothing else.
         "P33_RECONCILE_KEY": DEMO_RECONCILE_KEY,
+        # Pretend deployments belong into no real ledger, and tag no commit of this checkout.
+        "LEDGER_DIR": str(paths.demo_ledger),
+        "LEDGER_ORIGIN": "quantum-ops/demo",
+        "LEDGER_KEY": str(_key(paths)),
+        "LEDGER_TAGS": "false",
+        "STRICT_LEDGER": "false",
         "P33_COOLDOWN_SEC": os.environ.get("P33_COOLDOWN_SEC", COOLDOWN_S),
         "UNIVERSE_REFRESH_SEC": os.environ.get("UNIVERSE_REFRESH_SEC", REFRESH_S),
     }
@@ -113,8 +136,17 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _tour() -> str:
-    return """
+def _tour(paths: Paths) -> str:
+    return _TOUR.format(changelog=_shown(paths.demo_ledger / "OPS_CHANGELOG.md"))
+
+
+def _shown(path: Path) -> str:
+    """As short as it can be typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+_TOUR = """
 look at the universe        bash ops/proof_universe.sh
 see it change               ./run redis-cli XREVRANGE quantum:stream:universe.changed + - COUNT 1
 what the auditor says       ./run redis-cli XREVRANGE quantum:stream:audit.finding + - COUNT 3
@@ -122,5 +154,6 @@ plans decided, live         ./run decisions -f
 what can be proven          ./run audit        (two violations are planted within 15 s)
 plans of the trading side   ./run redis-cli XREVRANGE quantum:stream:apply.plan + - COUNT 1
 deployments                 ./run redis-cli XREVRANGE quantum:stream:deploy.completed + - COUNT 1
+and what became of them     head -40 {changelog}
 all logs, live              ./run logs -f
 and stop it                 ./run stop"""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from quantum_ops.ledger import checkpoint, moment, project
+from quantum_ops.ledger import checkpoint, durable, moment, project
 from quantum_ops.ledger import spool as spooled
 from quantum_ops.ledger.batch import CLI, Batch, Outcome, Receipt
 from quantum_ops.ledger.drift import Drift
@@ -27,6 +27,8 @@ __all__ = [
 ]  # fmt: skip
 
 DRIFT = "drift.detected"
+PROBE_BYTES = 256 * 1024
+"""What a disk must have room for: some of the largest lines, and their renderings."""
 
 
 def ignore(_told: str) -> None:
@@ -70,6 +72,25 @@ def record_many(
         except (CheckpointError, OSError) as error:
             tell(f"checkpoint: {error}; the record stands, the next checkpoint covers it")
     return receipts
+
+
+def probe(
+    folder: Folder,
+    *,
+    tell: Callable[[str], None] = ignore,
+    patience_s: float = LOCK_PATIENCE_S,
+) -> None:
+    """Find out whether anything can be recorded, without recording. Raises as ``record_many``."""
+    with Journal(folder).locked(patience_s) as tail, Index(folder) as index:
+        if tail.torn:
+            tell(tail.torn)
+        index.sync(tail)
+        _guard(folder, index, tail)
+        path = folder.cache / "probe"
+        try:
+            durable.write(path, bytes(PROBE_BYTES))
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def take_in(

@@ -47,6 +47,11 @@ class Folder:
         return self.base / "lock"
 
     @property
+    def keeper(self) -> Path:
+        """The consumer that records events holds this file locked, for life."""
+        return self.cache / "keeper"
+
+    @property
     def spool(self) -> Path:
         """Entries that could not be recorded yet, one file each."""
         return self.base / "spool"

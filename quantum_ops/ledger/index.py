@@ -343,3 +343,16 @@ def remembered(folder: Folder) -> list[bytes]:
             return [one for (one,) in db.execute("SELECT leaf FROM record ORDER BY seq")]
     except sqlite3.Error:
         return []
+
+
+def recorded(folder: Folder, stream: str, stream_ids: Iterable[str]) -> set[str]:
+    """Which of these came from ``stream`` before. Takes no lock; a hint, as ``remembered`` is."""
+    path = folder.cache / "index"
+    if not path.exists():
+        return set()
+    query = "SELECT 1 FROM origin WHERE stream = ? AND stream_id = ?"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            return {one for one in stream_ids if db.execute(query, (stream, one)).fetchone()}
+    except sqlite3.Error:
+        return set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quantum_ops.settings.audit import OrderProofSettings, PermitAuditSettings
+from quantum_ops.settings.ledger import LedgerSettings
 from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
 from quantum_ops.settings.runtime import RuntimeSettings
@@ -20,12 +21,14 @@ SECTIONS = (
     PositionLedgerSettings,
     PermitAuditSettings,
     OrderProofSettings,
+    LedgerSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
 __all__ = [
     "SECTIONS",
     "SYMBOL_REGEX",
+    "LedgerSettings",
     "OrderProofSettings",
     "P33Settings",
     "PermitAuditSettings",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from consumers import order_proof, universe_audit
+from consumers import ledger, order_proof, universe_audit
 from ops import ops_bounds
 from ops.__main__ import names, summary
 from quantum_ops import settings, streams
@@ -24,6 +24,7 @@ AUDITORS = {
     "universe_audit": universe_audit.CHECKS,
     "permit_audit": case.FINDINGS,
     "order_proof": order_proof.FINDINGS,
+    "ledger": ledger.FINDINGS,
 }
 ROOT = Path(__file__).resolve().parents[2]
 

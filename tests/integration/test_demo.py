@@ -112,6 +112,12 @@ def test_one_command_and_everything_flows(demo):
     told = json.loads(audit.stdout)
     assert sorted(one["finding"] for one in told["violations"]) == sorted(names)
     assert audit.returncode == 2
+    # Deployments became entries of the demo's own ledger, signed with its own key
+    changelog = demo.home / "demo" / "ledger" / "OPS_CHANGELOG.md"
+    wait_until(changelog.exists, 15, "a deployment is an entry")
+    assert 'changes_summary: "limits #' in changelog.read_text()
+    assert "quantum-ops/demo" in (demo.home / "demo" / "ledger" / "checkpoint").read_text()
+    wait_until(lambda: db.xlen(streams.LEDGER_RECORDED.key) >= 1, 15, "and told of")
     letters = {fields[b"reason"] for _, fields in db.xrange(streams.DEAD_LETTER.key)}
     assert letters <= {b"rejected"}
     # And it ends with one command, and begins afresh

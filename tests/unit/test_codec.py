@@ -43,8 +43,9 @@ SAMPLES = {
         evidence=("1-0",),
     ),
     "ledger.recorded": events.LedgerRecorded(
-        event_id="e4", occurred_at=MOMENT, operation_id="OPS-2026-01-27-001", entry_sha256="aa",
-        tree_size=1, root_sha256="bb",
+        event_id="e4", occurred_at=MOMENT, seq=1, record_type="operation.recorded",
+        operation_id="OPS-2026-01-27-001", entry_sha256="aa", tree_size=1, root_sha256="bb",
+        source="quantum:stream:deploy.completed", source_id="1769494530123-0",
     ),
     "ops.process": events.OpsProcess(
         event_id="e5", occurred_at=MOMENT, program="p33", process="p33-00",
