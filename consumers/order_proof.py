@@ -12,6 +12,7 @@ from typing import Any
 import hiredis
 
 from quantum_ops import client, entry_id, order_id, streams
+from quantum_ops.audit.plans_ahead import PlansAhead
 from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
 from quantum_ops.errors import Retry
@@ -42,8 +43,20 @@ class Known:
     holder: bytes | None
 
 
+class Desk:
+    """What one process holds: ``symbols`` that were traded, plans that it has read ``ahead``."""
+
+    def __init__(self, context: Context) -> None:
+        settings: OrderProofSettings = context.settings
+        self.symbols: set[str] = set()
+        self.ahead = PlansAhead(AUDITOR, settings.plan_keep_s)
+
+
 def fetch(events: Sequence[ApplyPlan | ApplyResult], context: Context) -> dict[str, Known]:
-    """By plan id, what is known of the executed plans of the batch, in one round trip."""
+    """By plan id, what is known of the executed plans of the batch, in one round trip.
+
+    Plans that are not known take more: the group may not have come to them yet.
+    """
     results = [one for one in events if isinstance(one, ApplyResult) and one.executed]
     packed: list[bytes] = []
     for result in results:
@@ -59,6 +72,10 @@ def fetch(events: Sequence[ApplyPlan | ApplyResult], context: Context) -> dict[s
     for number, result in enumerate(results):
         planned, order, holder = replies[number * READS : (number + 1) * READS]
         known[result.plan_id] = Known(planned == 1, _value(order), _value(holder))
+    unknown = [plan_id for plan_id, one in known.items() if not one.planned]
+    desk: Desk = context.held
+    for plan_id in desk.ahead.find(context.db, unknown) if unknown else ():
+        known[plan_id].planned = True
     return known
 
 
@@ -69,7 +86,7 @@ def tidy(context: Context) -> None:
     """
     settings: OrderProofSettings = context.settings
     keep_s = settings.keep_days * DAY_S
-    symbols: set[str] = context.held
+    symbols = context.held.symbols
     with context.db.pipeline(transaction=False) as pipe:
         for symbol in symbols:
             key = streams.proofs_of_symbol(symbol)
@@ -84,7 +101,7 @@ def tidy(context: Context) -> None:
     streams.APPLY_RESULT,
     prepare=fetch,
     settings=OrderProofSettings,
-    setup=lambda _context: set(),
+    setup=Desk,
     tick=tidy,
     tick_s=TIDY_EVERY_S,
 )
@@ -130,7 +147,7 @@ def _proven(event: ApplyResult, context: Context, found: str, known: Known) -> N
         context.hset(plan, fields)
         context.expire(plan, keep_s)
         context.zadd(streams.proofs_of_symbol(event.symbol), event.plan_id, at_ms)
-        context.held.add(event.symbol)
+        context.held.symbols.add(event.symbol)
         _tell(context, event, "execution_proven", f"{event.symbol} order {found}")
     _unplanned(event, context, known)
 

@@ -157,6 +157,49 @@ def test_result_waits_for_its_plan_and_is_critical_if_none_comes(server):
     ]
 
 
+def test_results_that_overtake_their_plans_after_an_absence_are_no_strangers(server):
+    # Given an auditor that was away, and many more plans than results meanwhile
+    rig = ProofRig(server)
+    ids = [f"{number:016x}" for number in range(700)]
+    for number, plan_id in enumerate(ids):
+        rig.plans(plan_id)
+        if number % 7 == 0:
+            rig.execute(plan_id, str(1000 + number))
+    rig.execute("stranger", "1")
+    rig.db.xadd(streams.APPLY_PLAN.key, {"no": "plan"})
+    rig.clock.shift_s = 3600
+    rig.settle()
+    told = sorted(one.finding for one in rig.findings())
+    assert told == ["execution_proven"] * 101 + ["result_without_plan"]
+    assert [one.subject for one in rig.findings() if one.severity == "critical"] == ["stranger"]
+    # And each plan was read ahead once, not once for each result
+    assert (
+        rig.runner._context.held.ahead._passed
+        == rig.db.xrevrange(streams.APPLY_PLAN.key, count=1)[0][0]
+    )
+
+
+def test_plan_in_the_hands_of_a_frozen_process_is_a_plan(rig, server):
+    # Given another process that has read the plan and says nothing more
+    rig.plans(A)
+    rig.db.xreadgroup("order_proof", "frozen", {streams.APPLY_PLAN.key: ">"})
+    rig.execute(A, "1")
+    rig.execute(B, "2")
+    assert rig.settle() == ["execution_proven a", "execution_proven b", "result_without_plan b"]
+
+
+def test_stream_of_plans_that_was_made_anew_is_read_from_its_beginning(rig):
+    rig.execute(B, "1")
+    rig.plans(A)
+    rig.settle()
+    rig.runner._context.held.ahead._passed = b"9999999999999999-1"
+    other = "c" * 16
+    rig.plans(other)
+    rig.db.xgroup_setid(streams.APPLY_PLAN.key, "order_proof", "0")
+    found = rig.runner._context.held.ahead.find(rig.db, [other])
+    assert found == {other}
+
+
 def test_two_processes_that_meet_one_order_id_at_once_tell_the_reuse(rig, server):
     other = ProofRig(server, "two", patience_s=0.1)
     rig.plans(A, B)
