@@ -6,6 +6,7 @@ stands in quantum_ops/audit; the page docs/audit.md tells what an operator does 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,8 @@ import hiredis
 import msgspec
 
 from quantum_ops import client, codec, entry_id, permits, streams
-from quantum_ops.audit.case import FINDINGS, Ruling, judge
+from quantum_ops.audit.case import FINDINGS, Blind, Ruling, judge
+from quantum_ops.audit.frontier import settled_ms
 from quantum_ops.audit.notices import Notices
 from quantum_ops.audit.sight import GATES, P33, Sight, key
 from quantum_ops.audit.sight import judge as judge_key
@@ -29,6 +31,9 @@ FOLLOWED = frozenset({"EXECUTE", "RECONCILE_CLOSE"})
 LOOK_EVERY_S = 1.0
 CHUNK = 500
 """Cases that are read in one round trip."""
+MISSED_MS = 5000
+"""Longest time between two looks that is no absence of the auditors."""
+MAX_DIGITS = 15
 MAX_OPEN = 100_000
 """Open cases that are looked at; the rest comes when these are closed."""
 
@@ -50,6 +55,33 @@ class Desk:
         self.notices = Notices(context.db)
         self.watched: dict[str, _Watched] = {}
         self.touched: set[str] = set()
+        self.blind: Blind | None = None
+        self.settled_ms = math.inf
+        self._looked_ms = 0
+
+    def look(self, context: Context, now_ms: int) -> None:
+        """Note that this process looks now, whether nobody did for a while, what is settled."""
+        if now_ms - self._looked_ms > MISSED_MS:
+            # Ours or another process's, of before; what any of them saw stands in the cases.
+            with context.db.pipeline(transaction=False) as pipe:
+                pipe.hgetall(streams.PERMIT_AUDIT_LOOKED)
+                [reply] = pipe.execute(raise_on_error=False)
+            found = reply if isinstance(reply, dict) else {}
+            last_ms, *gap = (_whole(found.get(name)) for name in (b"at_ms", b"from_ms", b"to_ms"))
+            self.blind = Blind(*gap) if gap[1] else None
+            if now_ms - last_ms > MISSED_MS:
+                self.blind = Blind(last_ms, now_ms)
+        fields = {"at_ms": now_ms}
+        if self.blind is not None:
+            fields |= {"from_ms": self.blind.from_ms, "to_ms": self.blind.to_ms}
+        with context.db.pipeline(transaction=True) as pipe:
+            # Whatever stands there: a key of another type must not end all looking.
+            pipe.delete(streams.PERMIT_AUDIT_LOOKED)
+            pipe.hset(streams.PERMIT_AUDIT_LOOKED, mapping=fields)
+            pipe.execute()
+        self._looked_ms = now_ms
+        keys = (streams.APPLY_PLAN.key, streams.PERMIT_DECIDED.key)
+        self.settled_ms = settled_ms(context.db, AUDITOR, keys)
 
     def settled(self, plan_id: str, ruling: Ruling, now_ms: int, *, closed: bool) -> None:
         """Remember when to look at the case again; what was noticed of it is written down now."""
@@ -66,6 +98,7 @@ def look(context: Context) -> None:
     """Judge every open case that something may have happened to."""
     desk: Desk = context.held
     now_ms = int(context.clock.now_s() * 1000)
+    desk.look(context, now_ms)
     rows: list[bytes] = client.raw(context.db, "ZRANGE", streams.PERMIT_AUDIT_OPEN, 0, MAX_OPEN - 1)
     open_ids = [row.decode() for row in rows]
     touched, desk.touched = desk.touched | desk.notices.drain(now_ms), set()
@@ -154,7 +187,10 @@ def _rule(context: Context, desk: Desk, plan_ids: list[str], now_ms: int) -> Non
         case = _texts(found[0])
         sights = _sights(found[1:], case.get("symbol", ""), desk)
         told = _told(desk, plan_id, case)
-        ruling = judge({**told, **case}, sights, now_ms, int(settings.window_s * 1000))
+        ruling = judge(
+            {**told, **case}, sights, now_ms, int(settings.window_s * 1000),
+            settled_ms=desk.settled_ms, blind=desk.blind,
+        )  # fmt: skip
         ruling.facts.update(told)
         ruled.append((plan_id, ruling))
         calls.append(_call(plan_id, case, ruling, settings.keep_s))
@@ -217,6 +253,10 @@ def _give_up(context: Context, plan_id: str, error: Exception) -> None:
     """A case that is no hash: somebody wrote there. It must not hold up the others."""
     context.log.error("case_unreadable", plan_id=plan_id, error=str(error))
     context.db.zrem(streams.PERMIT_AUDIT_OPEN, plan_id)
+
+
+def _whole(text: bytes | None) -> int:
+    return int(text) if text and text.isdigit() and len(text) <= MAX_DIGITS else 0
 
 
 def _texts(reply: list[bytes]) -> dict[str, str]:

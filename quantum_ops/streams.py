@@ -102,6 +102,7 @@ UNIVERSE_AUDITED: Final = "quantum:ops:universe_audit:last"
 FINDINGS_SETTLED: Final = "quantum:ops:audit:settled"
 PERMIT_AUDIT_OPEN: Final = "quantum:ops:permit_audit:open"
 LEDGER_TOLD: Final = "quantum:ops:ledger:told"
+PERMIT_AUDIT_LOOKED: Final = "quantum:ops:permit_audit:looked"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"

@@ -27,6 +27,8 @@ class AuditRig:
         self.runner, self.observer = self.backend.runner(
             permit_audit, name, settings=PermitAuditSettings(**settings), clock=self.clock
         )
+        # It was at work when the story begins.
+        self.look()
 
     def plan(self, plan_id: str, **fields: Any) -> str:
         return send(self.db, plan(plan_id=plan_id, **fields))

@@ -6,7 +6,9 @@ and the script that writes them lets each through once: judging again after a ki
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -30,6 +32,10 @@ FINDINGS: dict[str, tuple[Severity, str]] = {
 GRACE_MS = 2000
 """Milliseconds after an execution in which its permits may still be heard of: three streams and the
 keys are read one after the other."""
+AGAIN_MS = 1000
+"""Milliseconds until the next look at a case that waits for what is not read yet."""
+BEFORE_MS = 60_000
+"""Longest life of a permit: nobody who looked at an execution so late can have missed it."""
 RECONCILE = "RECONCILE_CLOSE"
 
 
@@ -46,10 +52,22 @@ class Ruling(msgspec.Struct, frozen=True):
     unseen: frozenset[str]
 
 
+class Blind(msgspec.Struct, frozen=True):
+    """The last time, in epoch ms, in which no auditor looked at keys."""
+
+    from_ms: int
+    to_ms: int
+
+
 def judge(
-    case: Mapping[str, str], sights: Mapping[str, Sight], now_ms: int, window_ms: int
-) -> Ruling:
-    """The ruling on a case: its facts so far, and what stands under its permit keys now."""
+    case: Mapping[str, str], sights: Mapping[str, Sight], now_ms: int, window_ms: int,
+    *, settled_ms: float = math.inf, blind: Blind | None = None,
+) -> Ruling:  # fmt: skip
+    """The ruling on a case: its facts so far, and what stands under its permit keys now.
+
+    What is missing counts as missing only once all plans and decisions from before are settled
+    (``settled_ms``, see :mod:`quantum_ops.audit.frontier`).
+    """
     facts = _new_facts(case, sights, now_ms)
     known = {**facts, **case}
     needed = (P33,) if known.get("decision") == RECONCILE else GATES
@@ -70,11 +88,16 @@ def judge(
         ripe_ms = int(known["executed_ms"]) + GRACE_MS
         looks.append(ripe_ms)
         why = [f"{gate} {problem}" for gate in needed if (problem := _lacked(known, gate))]
-        if now_ms >= ripe_ms and why:
+        why += _unseen_while(known, blind) if absent else []
+        if now_ms >= ripe_ms and why and settled_ms <= int(known["executed_ms"]):
+            looks.append(now_ms + AGAIN_MS)
+        elif now_ms >= ripe_ms and why:
             findings["executed_without_permits"] = (
                 f"{known.get('symbol', '')} executed in {known['executed']}: {', '.join(why)}"
             )
-    if now_ms >= due_ms and planned and absent:
+    if now_ms >= due_ms and planned and absent and settled_ms <= due_ms:
+        looks.append(now_ms + AGAIN_MS)
+    elif now_ms >= due_ms and planned and absent:
         findings["permit_missing"] = (
             f"{', '.join(absent)} not within {window_ms / 1000:g} s; {_told(known, needed)}"
         )
@@ -130,6 +153,19 @@ def _lacked(known: Mapping[str, str], gate: str) -> str:
     if denied is not None:
         return "denied"
     return "was no permit" if f"{gate}_unreadable_ms" in known else "never appeared"
+
+
+def _unseen_while(known: Mapping[str, str], blind: Blind | None) -> list[str]:
+    """Says that a permit may have come and gone while no auditor looked."""
+    executed_ms = int(known["executed_ms"])
+    begun_ms = int(known.get("opened_ms", executed_ms - BEFORE_MS))
+    if blind is None or blind.from_ms > executed_ms or blind.to_ms < begun_ms:
+        return []
+    ended = datetime.fromtimestamp(blind.to_ms / 1000, UTC)
+    if not blind.from_ms:
+        return [f"nobody looked before {ended:%Y-%m-%d %H:%M:%S}"]
+    begun = datetime.fromtimestamp(blind.from_ms / 1000, UTC)
+    return [f"nobody looked from {begun:%Y-%m-%d %H:%M:%S} to {ended:%H:%M:%S} UTC"]
 
 
 def _told(known: Mapping[str, str], gates: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from quantum_ops.audit.case import FINDINGS
 from quantum_ops.audit.sight import GOVERNOR, P26, P33, key
 from quantum_ops.permits import new_key
 from tests.audit_rig import AuditRig
-from tests.p33_rig import P33Rig, hold, publish_universe
+from tests.p33_rig import P33Rig, hold, publish_universe, send
 from tests.p33_stories import plan
+from tests.waiting import wait_until
 
 A = "a" * 16
 
@@ -292,6 +294,79 @@ def test_published_again_tells_nothing_again(rig):
         rig.execute(A)
         rig.settle().pass_s(70)
     assert rig.told() == [f"executed_without_permits {A}", f"permit_missing {A}"]
+
+
+def test_auditor_that_comes_back_waits_for_the_decisions_that_it_has_not_read(rig):
+    # Given results that are read long before the decisions on their plans
+    for number in range(120):
+        rig.decide(f"other{number}")
+    rig.decide(A)
+    rig.next_ms()
+    rig.permits(A, GOVERNOR, P26)
+    rig.plan(A)
+    rig.execute(A)
+    rig.clock.shift_s += 30
+    rig.runner.step(wait=False)
+    rig.look()
+    assert rig.db.hget(streams.audited_case(A), "executed")
+    assert "executed_without_permits" not in str(rig.told())
+    # When it has read them all
+    rig.settle()
+    assert rig.pass_s(60).told() == [f"permits_complete {A}"]
+
+
+def test_decision_in_the_hands_of_a_frozen_process_is_waited_for(rig):
+    # Given another process that has read P3.3's decision and says nothing more
+    rig.decide(A)
+    rig.db.xreadgroup("permit_audit", "frozen", {streams.PERMIT_DECIDED.key: ">"})
+    rig.next_ms()
+    rig.plan(A)
+    rig.permits(A, GOVERNOR, P26)
+    rig.execute(A)
+    rig.settle()
+    assert rig.pass_s(10).told() == []
+    # When its entry is claimed
+    rig.clock.shift_s += 30
+    wait_until(lambda: rig.settle().told(), 10, "claimed")
+    assert rig.told() == [f"permits_complete {A}"]
+    assert rig.pass_s(60).told() == [f"permits_complete {A}"]
+
+
+def test_execution_while_nobody_looked_is_told_as_that(rig):
+    # Given auditors that were away for an hour in which a plan was executed
+    rig.plan(A)
+    rig.decide(A)
+    rig.next_ms()
+    rig.execute(A)
+    rig.clock.shift_s += 3600
+    began = time.strftime("%Y-%m-%d %H", time.gmtime())
+    rig.settle()
+    rig.pass_s(3)
+    [finding] = [one for one in rig.findings() if one.severity == "critical"]
+    assert "governor never appeared, p26 never appeared, nobody looked from" in finding.detail
+    assert f"nobody looked from {began}" in finding.detail
+
+
+def test_very_first_auditor_says_that_nobody_looked_before(server):
+    db = server.connect()
+    send(db, plan(plan_id=A))
+    result = {"plan_id": A, "symbol": "BTCUSDT", "executed": "true", "order_id": "1"}
+    db.xadd(streams.APPLY_RESULT.key, result)
+    rig = AuditRig(server).settle()
+    rig.pass_s(3)
+    assert "nobody looked before 2" in rig.findings()[0].detail
+
+
+def test_note_of_the_last_look_may_be_anything(rig):
+    for spoil in (
+        lambda db: db.set(streams.PERMIT_AUDIT_LOOKED, "x"),
+        lambda db: db.hset(streams.PERMIT_AUDIT_LOOKED, mapping={"at_ms": "9" * 40, "to_ms": "x"}),
+        lambda db: db.delete(streams.PERMIT_AUDIT_LOOKED),
+    ):
+        rig.db.delete(streams.PERMIT_AUDIT_LOOKED)
+        spoil(rig.db)
+        rig.pass_s(10)
+        assert rig.db.hget(streams.PERMIT_AUDIT_LOOKED, "at_ms").isdigit()
 
 
 def test_case_that_somebody_spoilt_does_not_hold_up_the_others(rig):
