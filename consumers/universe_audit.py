@@ -1,7 +1,7 @@
-"""Checks every change of the universe: the event in itself, against its forerunner, and the keys.
+"""Checks that the universe which gates use is the exchange's: each change, and by a second fetch.
 
-A check that fails is a Finding, not an error of this consumer. What is checked is in CHECKS; the
-page docs/universe.md tells what an operator does about each.
+A check that fails is a Finding, not an error of this consumer. What is judged stands in
+quantum_ops/audit; the page docs/universe.md tells what an operator does about each Finding.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from quantum_ops import streams
+from quantum_ops.audit import churn, exchange_check, history, readers
+from quantum_ops.audit.telling import tell
+from quantum_ops.audit.universe_change import Last, Published, judge
 from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
-from quantum_ops.events import AuditFinding, Severity, UniverseChanged
+from quantum_ops.events import AuditFinding, Severity, UniverseChanged, UniverseChecked
 from quantum_ops.settings import UniverseAuditSettings
-from quantum_ops.universe import content_sha256, symbols_sha256
+from quantum_ops.universe import load_universe
 
 CHECKS: dict[str, tuple[Severity, str]] = {
     "universe_consistent": ("info", "every check passed"),
@@ -27,153 +32,236 @@ CHECKS: dict[str, tuple[Severity, str]] = {
     "universe_keys_differ": ("critical", "the keys of this epoch do not say what the event says"),
     "universe_keys_behind": ("critical", "the keys are older than an event that was published"),
     "universe_late": ("warning", "the event was audited long after it occurred"),
+    "universe_differs_from_exchange": (
+        "critical",
+        "second fetches before and after a refresh show symbols otherwise than published",
+    ),
+    "universe_agrees_with_exchange": (
+        "info",
+        "a second fetch shows what is published; told for each epoch, after trouble, once an hour",
+    ),
+    "universe_check_failed": (
+        "warning",
+        "the second fetch fails twice or is not heard of; told once until it works again",
+    ),
+    "universe_reader_behind": (
+        "warning",
+        "a P3.3 process uses another universe; critical after six graces",
+    ),
+    "universe_churn": (
+        "info",
+        "what changed in a day; a warning above UNIVERSE_AUDIT_CHURN_MAX",
+    ),
 }
-MAX_NAMED = 10
-
-
-@dataclass(slots=True)
-class Last:
-    """The universe that was audited last."""
-
-    epoch: int = 0
-    sha256: str = ""
-    symbols: frozenset[str] = frozenset()
+AUDITOR = "universe_audit"
+NO_FETCH = "by the producer's word alone: UNIVERSE_AUDIT_FETCH is off"
+LOOK_EVERY_S = 5.0
+MAX_DAYS = 7
+"""Days that are reported after a time in which no auditor ran."""
+MIDNIGHT_MS = 60_000
+"""A day is over for good so long after its end: clocks differ."""
 
 
 @dataclass(slots=True)
 class State:
-    """What one batch is judged against; ``last`` moves on with each event of the batch."""
+    """What one batch is judged against; all but ``published`` moves on with each event of it."""
 
     last: Last
-    epoch: int
-    sha256: str
-    symbols: tuple[str, ...]
-    attributes: dict[str, str]
-    unreadable: str
+    published: Published
+    checks: exchange_check.Memory
 
 
-def fetch(_events: Sequence[UniverseChanged], context: Context) -> State:
-    """The keys and the last audited universe, in one transaction for the whole batch."""
+def fetch(_events: Sequence[UniverseChanged | UniverseChecked], context: Context) -> State:
+    """The keys and what was audited before, in one transaction for the whole batch."""
     with context.db.pipeline(transaction=True) as pipe:
         pipe.hgetall(streams.UNIVERSE_AUDITED)
         pipe.hgetall(streams.UNIVERSE_META)
         pipe.get(streams.UNIVERSE_ACTIVE)
         pipe.hgetall(streams.UNIVERSE_SYMBOLS)
-        audited, meta, active, rows = pipe.execute(raise_on_error=False)
-    last = Last()
-    if isinstance(audited, dict) and b"epoch" in audited:
-        symbols = frozenset(json.loads(audited[b"symbols"]))
-        last = Last(int(audited[b"epoch"]), audited[b"sha256"].decode(), symbols)
-    try:
-        return State(
-            last,
-            int(meta[b"epoch"]),
-            meta[b"sha256"].decode(),
-            tuple(json.loads(active)["symbols"]),
-            {symbol.decode(): row.decode() for symbol, row in rows.items()},
-            "",
-        )
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        return State(last, 0, "", (), {}, f"{type(error).__name__}: {error}")
+        pipe.get(streams.UNIVERSE_AUDIT_CHECKS)
+        audited, meta, active, rows, checks = pipe.execute(raise_on_error=False)
+    return State(_last(audited), _published(meta, active, rows), exchange_check.read(checks))
 
 
-@consumer(streams.UNIVERSE_CHANGED, prepare=fetch, settings=UniverseAuditSettings)
-def universe_audit(event: UniverseChanged, context: Context) -> None:
-    """Checks each universe.changed against itself, its forerunner and the published keys."""
+def look(context: Context) -> None:
+    """What no event tells: readers that do not follow, a second fetch that is silent, a new day."""
+    now_ms = int(context.clock.now_s() * 1000)
+    hindrances = [_look_at_checks(context, now_ms), _look_at_readers(context, now_ms)]
+    _report_churn(context, now_ms)
+    # ./run audit calls nothing proven while one of them stands.
+    context.vitals["hindrance"] = "; ".join(filter(None, hindrances))
+    context.vitals["caveat"] = "" if context.settings.fetch else NO_FETCH
+
+
+@consumer(
+    streams.UNIVERSE_CHANGED,
+    streams.UNIVERSE_CHECKED,
+    prepare=fetch,
+    settings=UniverseAuditSettings,
+    tick=look,
+    tick_s=LOOK_EVERY_S,
+)
+def universe_audit(event: UniverseChanged | UniverseChecked, context: Context) -> None:
+    """Checks each change of the universe, and the universe against a second fetch."""
+    if isinstance(event, UniverseChecked):
+        _checked(event, context)
+    else:
+        _changed(event, context)
+
+
+def _changed(event: UniverseChanged, context: Context) -> None:
     state: State = context.state
     if event.epoch == state.last.epoch and event.sha256 == state.last.sha256:
         return  # a redelivery or a replay: it was judged, and its Findings stand
-    found = judge(event, state, context.settings, context.age_s)
+    found = judge(event, state.last, state.published, context.settings, context.age_s)
     for name, detail in (found or {"universe_consistent": f"{event.count} symbols"}).items():
         context.publish(
-            AuditFinding(
-                auditor="universe_audit",
-                finding=name,
-                severity=CHECKS[name][0],
-                subject=f"epoch {event.epoch}",
-                detail=detail[:500],
-                evidence=(context.entry_id, event.event_id),
+            _finding(
+                f"{context.entry_id}/{name}", name, f"epoch {event.epoch}", detail,
+                context.entry_id, event.event_id,
             )
-        )
+        )  # fmt: skip
     state.last = Last(event.epoch, event.sha256, frozenset(event.symbols))
     symbols = json.dumps(event.symbols)
+    # Whatever stands there: a key of another type would bury each change from now on.
+    context.delete(streams.UNIVERSE_AUDITED)
     context.hset(
         streams.UNIVERSE_AUDITED,
         {"epoch": event.epoch, "sha256": event.sha256, "symbols": symbols},
     )
+    touched = (*event.added, *event.removed, *event.close_only, *event.changed)
+    checks = exchange_check.published(state.checks, touched)
+    if checks is not state.checks:
+        _remember(context, checks)
 
 
-def judge(
-    event: UniverseChanged, state: State, settings: UniverseAuditSettings, age_s: float
-) -> dict[str, str]:
-    """Finding name -> detail, for every check that failed. Pure."""
-    found = {
-        "universe_event_wrong": _itself(event),
-        "universe_symbol_invalid": _invalid(event, settings),
-        "universe_epoch_gap": _gap(event, state.last),
-        "universe_difference_wrong": _difference(event, state.last),
-        **_keys(event, state),
-    }
-    if age_s > settings.max_age_s:
-        found["universe_late"] = f"audited {age_s:.0f} s after it was published"
-    return {name: detail for name, detail in found.items() if detail}
+def _checked(event: UniverseChecked, context: Context) -> None:
+    state: State = context.state
+    told, checks = exchange_check.judge(event, context.entry_id, state.checks)
+    for one in told:
+        context.publish(
+            _finding(
+                f"{context.entry_id}/{one.name}", one.name, f"epoch {event.epoch}", one.detail,
+                context.entry_id, event.event_id, *one.evidence,
+            )
+        )  # fmt: skip
+    _remember(context, checks)
 
 
-def _itself(event: UniverseChanged) -> str:
-    if event.count != len(event.symbols):
-        return f"count is {event.count}, there are {len(event.symbols)} symbols"
-    if list(event.symbols) != sorted(set(event.symbols)):
-        return "symbols are not sorted or not unique"
-    if event.symbols_sha256 != symbols_sha256(event.symbols):
-        return "symbols_sha256 is not the hash of the symbols"
-    return ""
+def _remember(context: Context, checks: exchange_check.Memory) -> None:
+    context.state.checks = checks
+    context.set(streams.UNIVERSE_AUDIT_CHECKS, msgspec.json.encode(checks))
 
 
-def _invalid(event: UniverseChanged, settings: UniverseAuditSettings) -> str:
-    bad = [one for one in event.symbols if not settings.symbol_regex.fullmatch(one)]
-    return f"{len(bad)} invalid: {_named(bad)}" if bad else ""
+def _look_at_checks(context: Context, now_ms: int) -> str:
+    settings: UniverseAuditSettings = context.settings
+    if not settings.fetch:
+        return ""
+    reply = _held(context, streams.UNIVERSE_AUDIT_CHECKS)
+    before = exchange_check.read(reply)
+    told, after = exchange_check.overdue(before, now_ms, settings.fetch_every_s)
+    if after != before:
+        findings = [
+            _finding(
+                f"overdue/{after.heard_ms}", one.name, "universe_check", one.detail, after.last
+            )
+            for one in told
+        ]
+        key = streams.UNIVERSE_AUDIT_CHECKS
+        tell(context.db, key, reply, msgspec.json.encode(after).decode(), findings)
+    return exchange_check.hindrance(after)
 
 
-def _gap(event: UniverseChanged, last: Last) -> str:
-    if event.prev_epoch != event.epoch - 1:
-        return f"epoch {event.epoch} says that it follows {event.prev_epoch}"
-    if last.epoch and event.epoch != last.epoch + 1:
-        return f"epoch {event.epoch} came after {last.epoch}"
-    if last.epoch and event.prev_sha256 and event.prev_sha256 != last.sha256:
-        return f"epoch {event.epoch} says that it follows another universe than the one audited"
-    return ""
+def _look_at_readers(context: Context, now_ms: int) -> str:
+    settings: UniverseAuditSettings = context.settings
+    keys = [streams.heartbeat("p33", number) for number in range(readers.MAX_PROCESSES)]
+    with context.db.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.hgetall(key)
+        pipe.get(streams.UNIVERSE_AUDIT_READERS)
+        *beats, reply = pipe.execute(raise_on_error=False)
+    alive = {number: beat for number, beat in enumerate(beats) if isinstance(beat, dict) and beat}
+    known = readers.read(reply)
+    if not alive and not known:
+        return ""
+    universe = load_universe(context.db, now_s=context.clock.now_s())
+    lags = readers.lagging(alive, universe, now_ms)
+    memory, due = readers.follow(known, lags, now_ms, settings.reader_grace_s)
+    findings = []
+    for number, severity in due.items():
+        one = memory[number]
+        seconds = one.late_s(lags[number], now_ms)
+        detail = f"{one.cause}, the universe is at epoch {universe.epoch}, for {seconds:.0f} s"
+        finding = _finding(
+            f"reader/{number}/{one.since_ms}/{severity}", "universe_reader_behind",
+            f"p33-{number:02d}", detail, keys[number], severity=severity,
+        )  # fmt: skip
+        findings.append(finding)
+    if memory != known:
+        key, after = streams.UNIVERSE_AUDIT_READERS, msgspec.json.encode(memory).decode()
+        tell(context.db, key, reply, after, findings)
+    return readers.hindrance(memory)
 
 
-def _difference(event: UniverseChanged, last: Last) -> str:
-    if event.epoch != last.epoch + 1 or not last.epoch:
-        return ""  # without its forerunner there is nothing to compare with; _gap tells that
-    made = (last.symbols | set(event.added)) - set(event.removed)
-    if made != set(event.symbols):
-        return f"applied, the difference is off by {_named(sorted(made ^ set(event.symbols)))}"
-    return ""
+def _report_churn(context: Context, now_ms: int) -> None:
+    settings: UniverseAuditSettings = context.settings
+    reply = _held(context, streams.UNIVERSE_AUDIT_CHURN)
+    last = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else ""
+    for start_ms in churn.days_due(last, now_ms - MIDNIGHT_MS, MAX_DAYS):
+        day = history.day(context.db, start_ms)
+        findings = []
+        if day.size:
+            severity: Severity = "warning" if day.pct > settings.churn_max_pct else "info"
+            finding = _finding(
+                f"churn/{day.date}", "universe_churn", day.date, day.told(),
+                streams.UNIVERSE_CHANGED.key, severity=severity,
+            )  # fmt: skip
+            findings.append(finding)
+        if not tell(context.db, streams.UNIVERSE_AUDIT_CHURN, reply, day.date, findings):
+            return
+        reply = day.date.encode()
 
 
-def _keys(event: UniverseChanged, state: State) -> dict[str, str]:
-    if not state.unreadable and state.epoch > event.epoch:
-        return {}  # overtaken by a later change, whose own event is on its way
-    if not state.unreadable and state.epoch < event.epoch:
-        return {"universe_keys_behind": f"the keys are at epoch {state.epoch}"}
-    return {"universe_keys_differ": _contradiction(event, state)}
+def _held(context: Context, key: str) -> Any:
+    """The reply to GET; a key of another type is an error value, to be replaced."""
+    with context.db.pipeline(transaction=False) as pipe:
+        pipe.get(key)
+        [reply] = pipe.execute(raise_on_error=False)
+    return reply
 
 
-def _contradiction(event: UniverseChanged, state: State) -> str:
-    if state.unreadable:
-        return f"the keys cannot be read ({state.unreadable})"
-    if state.symbols != event.symbols:
-        odd = sorted(set(state.symbols) ^ set(event.symbols))
-        return f"active and event differ in {_named(odd)}"
-    if state.sha256 != event.sha256:
-        return "meta and event have different hashes"
-    if content_sha256(state.symbols, state.attributes) != event.sha256:
-        return "symbols and attributes do not have the event's hash"
-    return ""
+def _finding(
+    id_: str, name: str, subject: str, detail: str, *evidence: str,
+    severity: Severity | None = None,
+) -> AuditFinding:  # fmt: skip
+    return AuditFinding(
+        # Told twice, it would be the same event.
+        event_id=f"{AUDITOR}/{id_}",
+        auditor=AUDITOR,
+        finding=name,
+        severity=severity or CHECKS[name][0],
+        subject=subject,
+        detail=detail[:500],
+        evidence=evidence,
+    )
 
 
-def _named(symbols: Sequence[Any]) -> str:
-    more = f" and {len(symbols) - MAX_NAMED} more" if len(symbols) > MAX_NAMED else ""
-    return ", ".join(map(str, symbols[:MAX_NAMED])) + more
+def _last(audited: Any) -> Last:
+    """What was audited last; damage is forgotten, and the next change is judged without it."""
+    try:
+        symbols = frozenset(map(str, json.loads(audited[b"symbols"])))
+        return Last(int(audited[b"epoch"]), audited[b"sha256"].decode(), symbols)
+    except (TypeError, KeyError, ValueError, RecursionError):
+        return Last()
+
+
+def _published(meta: Any, active: Any, rows: Any) -> Published:
+    try:
+        return Published(
+            int(meta[b"epoch"]),
+            meta[b"sha256"].decode(),
+            tuple(json.loads(active)["symbols"]),
+            {symbol.decode(): row.decode() for symbol, row in rows.items()},
+        )
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        return Published(unreadable=f"{type(error).__name__}: {error}")

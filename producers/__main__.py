@@ -9,6 +9,7 @@ import sys
 PRODUCERS = {
     "positions": "writes the account's positions, if it is given credentials",
     "universe": "publishes the tradeable symbols from exchangeInfo",
+    "universe_check": "asks the exchange a second time, if UNIVERSE_AUDIT_FETCH says so",
 }
 
 

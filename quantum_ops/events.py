@@ -77,6 +77,34 @@ class UniverseChanged(OwnEvent, frozen=True, kw_only=True):
     held: str = ""
 
 
+class UniverseChecked(OwnEvent, frozen=True, kw_only=True):
+    """A second, independent fetch of the exchange, beside what was published at that time.
+
+    ``began_ms`` (epoch ms) is when the fetch began. ``failed`` has a ``reason`` and nothing more.
+    ``count`` and ``symbols_sha256`` are of the symbols that the exchange shows, ``epoch`` is the
+    published one, ``checked_s`` (epoch s) when that was fetched last, ``refresh_s`` how often it
+    is. Unless ``fresh``, gates do not use it, ``reason`` says why, and nothing was compared.
+
+    ``missing`` are tradeable there and not published, ``extra`` the other way round, ``changed``
+    have other attributes; all bounded, ``differing`` counts what differs in all.
+    """
+
+    schema: ClassVar[str] = "universe.checked/1"
+    outcome: Literal["compared", "failed"]
+    began_ms: Annotated[int, msgspec.Meta(ge=0)]
+    reason: str = ""
+    fresh: bool = False
+    epoch: Annotated[int, msgspec.Meta(ge=0)] = 0
+    checked_s: Annotated[int, msgspec.Meta(ge=0)] = 0
+    refresh_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    count: Annotated[int, msgspec.Meta(ge=0)] = 0
+    symbols_sha256: str = ""
+    differing: Annotated[int, msgspec.Meta(ge=0)] = 0
+    missing: Names = ()
+    extra: Names = ()
+    changed: Names = ()
+
+
 class DeployCompleted(Event, frozen=True, kw_only=True):
     """A deployment was done; field names are the arguments of ``ops_ledger_append.py``.
 

@@ -307,6 +307,25 @@ return {told, 0}
 """
 )
 
+TELL = Script(
+    """
+-- KEYS: what an auditor remembers, finding stream. ARGV: what it remembered when it judged ('' for
+-- nothing), what it remembers from now on, then each finding: its number of fields, and these.
+-- Compared first: of two processes that judged on the same memory one tells.
+local held = redis.pcall('GET', KEYS[1])
+if type(held) ~= 'string' then held = '' end
+if held ~= ARGV[1] then return 0 end
+local i = 3
+while i <= #ARGV do
+  local size = tonumber(ARGV[i])
+  redis.call('XADD', KEYS[2], '*', unpack(ARGV, i + 1, i + size))
+  i = i + 1 + size
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+)
+
 SETTLE = Script(
     """
 -- KEYS: finding stream, settled findings. ARGV: entry id of the finding, note, then the fields of

@@ -35,6 +35,7 @@ class Stream:
 UNIVERSE_CHANGED = Stream(
     "universe.changed", events.UniverseChanged, 365 * DAY_S, "universe producer"
 )
+UNIVERSE_CHECKED = Stream("universe.checked", events.UniverseChecked, 90 * DAY_S, "universe_check")
 DEPLOY_COMPLETED = Stream(
     "deploy.completed", events.DeployCompleted, 365 * DAY_S, "deploy scripts, operators"
 )
@@ -48,6 +49,7 @@ DEAD_LETTER = Stream("dead_letter", events.DeadLetter, 365 * DAY_S, "runner")
 
 CATALOGUE: Final = (
     UNIVERSE_CHANGED,
+    UNIVERSE_CHECKED,
     DEPLOY_COMPLETED,
     APPLY_PLAN,
     APPLY_RESULT,
@@ -99,6 +101,9 @@ POSITIONS_HEDGED: Final = "quantum:ops:positions:hedged"
 POSITIONS_BAN: Final = "quantum:ops:positions:ban"
 
 UNIVERSE_AUDITED: Final = "quantum:ops:universe_audit:last"
+UNIVERSE_AUDIT_CHECKS: Final = "quantum:ops:universe_audit:checks"
+UNIVERSE_AUDIT_CHURN: Final = "quantum:ops:universe_audit:churn"
+UNIVERSE_AUDIT_READERS: Final = "quantum:ops:universe_audit:readers"
 FINDINGS_SETTLED: Final = "quantum:ops:audit:settled"
 PERMIT_AUDIT_OPEN: Final = "quantum:ops:permit_audit:open"
 LEDGER_TOLD: Final = "quantum:ops:ledger:told"

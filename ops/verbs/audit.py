@@ -14,7 +14,7 @@ from ops.terminal import safe
 if TYPE_CHECKING:
     import walrus
 
-    from quantum_ops.audit.verdict import Verdict
+    from quantum_ops.audit.verdict import Verdict, Word
     from quantum_ops.audit.violations import Violation
 
 MARKS = {"PROVEN": "✅", "VIOLATED": "❌", "UNPROVEN": "⚠️ "}
@@ -68,9 +68,10 @@ def moment_ms(text: str, now_s: float | None = None) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def at_work(db: walrus.Database, auditors: list[str], now_ms: int) -> dict[str, str]:
-    """Auditor -> what keeps it from its work, by its heartbeat; empty if it is at work."""
+def words_of(db: walrus.Database, auditors: list[str], now_ms: int) -> dict[str, Word]:
+    """Auditor -> its word by its heartbeat; one that is not at work says nothing of worth."""
     from quantum_ops import streams
+    from quantum_ops.audit.verdict import Word
     from quantum_ops.heartbeat import TTL_S
 
     told = {}
@@ -79,13 +80,15 @@ def at_work(db: walrus.Database, auditors: list[str], now_ms: int) -> dict[str, 
         written = beat.get(b"updated_ms", b"")
         age_s = (now_ms - int(written)) / 1000 if written.isdigit() else None
         if age_s is None:
-            told[auditor] = "is not running"
+            told[auditor] = Word("is not running")
         elif age_s > TTL_S:
-            told[auditor] = f"was heard of last {age_s:.0f} s ago"
+            told[auditor] = Word(f"was heard of last {age_s:.0f} s ago")
         elif beat.get(b"state") != b"ready":
-            told[auditor] = f"is {safe(beat.get(b'state', b'silent'))}"
+            told[auditor] = Word(f"is {safe(beat.get(b'state', b'silent'))}")
         else:
-            told[auditor] = ""
+            # What it saw in its own last look: settling a violation does not cure its cause.
+            said = (safe(beat.get(name, b""), 300) for name in (b"hindrance", b"caveat"))
+            told[auditor] = Word(*said)
     return told
 
 
@@ -105,8 +108,8 @@ def _show(db: walrus.Database, args: argparse.Namespace) -> int:
     from quantum_ops.audit.violations import violations
 
     auditors = [auditor for auditor, _ in verdict.AUDITORS.values()]
-    beats = at_work(db, auditors, int(time.time() * 1000))
-    made = verdict.verdicts(violations(db, args.since), beats)
+    words = words_of(db, auditors, int(time.time() * 1000))
+    made = verdict.verdicts(violations(db, args.since), words)
     code = verdict.exit_code(made)
     if args.json:
         print(json.dumps(_object(made, code, args.since)))

@@ -11,6 +11,7 @@ from ops.paths import Paths
 from ops.verbs import start
 
 REFRESH_S = "2"
+CHECK_S = "5"
 COOLDOWN_S = "3"
 """Seconds; the 15 of real life would leave little to see."""
 DEMO_RECONCILE_KEY = "the demo's public key"
@@ -122,6 +123,8 @@ def _environment(args: argparse.Namespace, mode: str, paths: Paths) -> dict[str,
         "STRICT_LEDGER": "false",
         "P33_COOLDOWN_SEC": os.environ.get("P33_COOLDOWN_SEC", COOLDOWN_S),
         "UNIVERSE_REFRESH_SEC": os.environ.get("UNIVERSE_REFRESH_SEC", REFRESH_S),
+        "UNIVERSE_AUDIT_FETCH": os.environ.get("UNIVERSE_AUDIT_FETCH", "true"),
+        "UNIVERSE_AUDIT_FETCH_SEC": os.environ.get("UNIVERSE_AUDIT_FETCH_SEC", CHECK_S),
     }
     # Refused here, in front of the operator, rather than by a program in its log.
     knobs.load(DemoSettings, {**os.environ, **environ})

@@ -18,8 +18,15 @@ AUDITORS = {
 State = Literal["PROVEN", "VIOLATED", "UNPROVEN"]
 
 
+class Word(msgspec.Struct, frozen=True):
+    """What an auditor says of itself: what keeps it from a proof, and what bounds its proof."""
+
+    hindrance: str = ""
+    caveat: str = ""
+
+
 class Verdict(msgspec.Struct, frozen=True):
-    """``UNPROVEN``: nothing was found, but its auditor is not at work to find it."""
+    """``UNPROVEN``: nothing is open, but its auditor is not at work, or sees what hinders it."""
 
     name: str
     state: State
@@ -27,22 +34,23 @@ class Verdict(msgspec.Struct, frozen=True):
     violations: tuple[Violation, ...] = ()
 
 
-def verdicts(found: Iterable[Violation], at_work: Mapping[str, str]) -> list[Verdict]:
+def verdicts(found: Iterable[Violation], words: Mapping[str, Word]) -> list[Verdict]:
     """One verdict for each auditor; Findings of others stand under ``other`` if there are any.
 
-    ``at_work`` is auditor -> what keeps it from its work, empty for nothing.
+    ``words`` are the auditors' own; one that says nothing is not running.
     """
     unsettled = [one for one in found if not one.settled]
     made = []
     for name, (auditor, claim) in AUDITORS.items():
         mine = tuple(one for one in unsettled if one.finding.auditor == auditor)
-        hindrance = at_work.get(auditor, "is not running")
+        word = words.get(auditor, Word("is not running"))
         if mine:
             made.append(Verdict(name, "VIOLATED", f"{len(mine)} open", mine))
-        elif hindrance:
-            made.append(Verdict(name, "UNPROVEN", f"{auditor} {hindrance}"))
+        elif word.hindrance:
+            made.append(Verdict(name, "UNPROVEN", f"{auditor} {word.hindrance}"))
         else:
-            made.append(Verdict(name, "PROVEN", claim))
+            caveat = f" ({word.caveat})" if word.caveat else ""
+            made.append(Verdict(name, "PROVEN", f"{claim}{caveat}"))
     known = {auditor for auditor, _ in AUDITORS.values()}
     others = tuple(one for one in unsettled if one.finding.auditor not in known)
     if others:

@@ -8,7 +8,12 @@ from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
 from quantum_ops.settings.runtime import RuntimeSettings
 from quantum_ops.settings.server import RedisSettings, ServerSettings
-from quantum_ops.settings.universe import SYMBOL_REGEX, UniverseAuditSettings, UniverseSettings
+from quantum_ops.settings.universe import (
+    SYMBOL_REGEX,
+    UniverseAuditSettings,
+    UniverseCheckSettings,
+    UniverseSettings,
+)
 
 SECTIONS = (
     RedisSettings,
@@ -16,6 +21,7 @@ SECTIONS = (
     RuntimeSettings,
     UniverseSettings,
     UniverseAuditSettings,
+    UniverseCheckSettings,
     P33Settings,
     PositionsSettings,
     PositionLedgerSettings,
@@ -38,5 +44,6 @@ __all__ = [
     "RuntimeSettings",
     "ServerSettings",
     "UniverseAuditSettings",
+    "UniverseCheckSettings",
     "UniverseSettings",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from quantum_ops.knobs import decimal, knob, one_of, regex, text, whole
+from quantum_ops.knobs import decimal, flag, knob, one_of, regex, text, whole
 
 SYMBOL_REGEX = re.compile(r"^[A-Z0-9]{3,20}USDT$")
 """What may be called a symbol, in the owner's words."""
@@ -110,4 +110,49 @@ class UniverseAuditSettings:
         decimal(0.1, 86_400, "s"),
         300.0,
         "Seconds between an event's own time and its audit beyond which a Finding is raised.",
+    )
+    churn_max_pct: float = knob(
+        "UNIVERSE_AUDIT_CHURN_MAX",
+        decimal(0, 100, "percent"),
+        5.0,
+        "Symbols that come, go or become close_only in a day, in percent of the list, above which "
+        "the day's report is a warning. Real churn is 0 to 3 symbols a day.",
+    )
+    reader_grace_s: float = knob(
+        "UNIVERSE_AUDIT_READER_GRACE_SEC",
+        decimal(1, 3600, "s"),
+        10.0,
+        "Seconds for which a P3.3 process may use another universe than the published one; "
+        "six times as long is critical.",
+    )
+    fetch: bool = knob(
+        "UNIVERSE_AUDIT_FETCH",
+        flag,
+        False,  # noqa: FBT003 - the default of a setting
+        "The same setting as universe_check's: with it, silence of that program is told.",
+    )
+    fetch_every_s: float = knob(
+        "UNIVERSE_AUDIT_FETCH_SEC",
+        decimal(0.5, 86_400, "s"),
+        300.0,
+        "The same setting as universe_check's.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UniverseCheckSettings:
+    """The second, independent fetch that the universe is compared with."""
+
+    enabled: bool = knob(
+        "UNIVERSE_AUDIT_FETCH",
+        flag,
+        False,  # noqa: FBT003 - the default of a setting
+        "Whether the exchange is asked a second time, independently of the producer.",
+    )
+    every_s: float = knob(
+        "UNIVERSE_AUDIT_FETCH_SEC",
+        decimal(0.5, 86_400, "s"),
+        300.0,
+        "Seconds between two such fetches, give or take a fifth; a difference is believed when two "
+        "of them show it.",
     )

@@ -90,6 +90,22 @@ def test_auditor_that_is_not_at_work_proves_nothing(valkey, audit):
     assert "universe_audit was heard of last 6" in done.stdout
 
 
+def test_auditor_that_sees_a_hindrance_proves_nothing_whatever_is_settled(valkey, audit):
+    # Given a difference that was told and settled, and is still there
+    id_ = tell(valkey, "universe_differs_from_exchange", "universe_audit", subject="epoch 1")
+    beat = Heartbeat(valkey.connect(), "universe_audit")
+    beat.beat("ready", force=True, hindrance="still sees a difference to the exchange: \x1bXUSDT")
+    assert audit().returncode == 2
+    audit("settle", id_, "--why", "seen")
+    done = audit()
+    assert done.returncode == 1
+    assert "UNPROVEN  universe_audit still sees a difference to the exchange: " in done.stdout
+    assert "\x1b" not in done.stdout
+    # When it is gone
+    beat.beat("ready", force=True, hindrance="")
+    assert audit().returncode == 0
+
+
 def test_violations_of_others_are_told_too(valkey, audit):
     tell(valkey, "group_recreated", "runner", subject="p33@quantum:stream:apply.plan")
     done = audit()

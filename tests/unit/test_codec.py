@@ -25,6 +25,12 @@ SAMPLES = {
         close_only=("BTCUSDT",), changed={"BTCUSDT": {"tick_size": ("0.1", "0.01")}},
         quarantined={"龙虾USDT": "does not match"}, held="",
     ),
+    "universe.checked": events.UniverseChecked(
+        event_id="universe_check/1769494530123", occurred_at=MOMENT, outcome="compared",
+        began_ms=1769494530123, fresh=True, epoch=7, checked_s=1769494500, refresh_s=60.0,
+        count=2, symbols_sha256="cc", differing=3, missing=("NEWUSDT",), extra=("OLDUSDT",),
+        changed=("BTCUSDT",),
+    ),
     "deploy.completed": events.DeployCompleted(
         operation="P2.7 Deploy — Portfolio Clusters", objective="o",
         risk_class="SERVICE_RESTART", blast_radius="b", changes_summary='fix #42: it\'s "done"',
