@@ -5,6 +5,9 @@ An operation that was recorded before, under the same operation_id and with the 
 "already recorded". Unless strict, a failure never fails the deploy: the entry is spooled, and the
 next run, or the ledger's consumer, records it.
 
+Evidence that could not be seen, or that speaks against a SUCCESS, stands in the entry as
+"evidence: incomplete" and is a warning; in strict mode it fails the deploy. The entry stands.
+
 Exit codes: 0 recorded, already recorded, or (not strict) told and kept; 1 failed in strict mode;
 2 wrong usage.
 """
@@ -13,22 +16,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
-import socket
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):
     sys.path.insert(0, str(ROOT))
 
-from quantum_ops.ledger import book, entry, ids, moment, spool  # noqa: E402 - the path comes first
+from quantum_ops.ledger import (  # noqa: E402 - the path comes first
+    book,
+    entry,
+    evidence,
+    ids,
+    moment,
+    redaction,
+    spool,
+)
 from quantum_ops.ledger.errors import InvalidEntryError, LedgerError  # noqa: E402 - as above
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -42,6 +50,8 @@ variables it reads:
   LEDGER_ORIGIN   the log's name in its checkpoints
   LEDGER_KEY      the private key (Ed25519, PEM) that signs checkpoints
   LEDGER_TAGS     true: make an annotated git tag of each recorded operation
+  REDIS_URL, REDIS_HOST, ...  the server that --redis_cmds ask; see docs/settings.md
+  REDIS_AUDIT_USERNAME, REDIS_AUDIT_PASSWORD  the user they ask as; see docs/ledger-evidence.md
 """
 
 
@@ -58,17 +68,19 @@ def main(
         _error(str(error))
         return USAGE
     folder = book.Folder.find(environ, root)
-    request = _request(args, strict=strict)
+    request = entry.redacted(_request(args, strict=strict), redaction.known(environ))
     try:
         problems = entry.check(request)
         _refuse_if(problems if strict else [])
-        request = entry.with_evidence(request, _evidence(args, request, folder, environ, root))
+        wanted = _wanted(args, request, environ, root)
+        found = evidence.collect(wanted, request.occurred_at or moment.now(), folder.logs)
+        request = entry.with_evidence(request, found)
         seal = book.Seal.find(environ, root)
         (receipt,) = book.record_many(folder, [request], seal=seal, tell=_warn)
         _refuse_if(receipt.problems if receipt.outcome == "refused" else [])
     except Exception as error:  # noqa: BLE001 - whatever it is: told, and the entry is kept
         return _failed(error, request, folder)
-    code = _tell(receipt, request, folder)
+    code = max(_tell(receipt, request, folder), _tell_evidence(request))
     if tags and receipt.outcome == "recorded":
         _tag(root, receipt)
     _take_in(folder, seal)
@@ -99,6 +111,16 @@ def _tell(receipt: book.Receipt, request: entry.Request, folder: book.Folder) ->
         _say(f"Auto-generated operation_id: {receipt.operation_id}")
     _say(f"Ledger entry recorded: {receipt.operation_id} in {folder.changelog}")
     return OK
+
+
+def _tell_evidence(request: entry.Request) -> int:
+    """Say what is wrong with the evidence of this run; gives the exit code."""
+    problems = request.evidence.get("evidence_problems", [])
+    fails = bool(problems) and request.strict and request.outcome == "SUCCESS"
+    for problem in problems:
+        told = f"evidence: {problem}"
+        _error(told) if fails else _warn(told)
+    return FAILED if fails else OK
 
 
 def _failed(error: Exception, request: entry.Request, folder: book.Folder) -> int:
@@ -170,36 +192,24 @@ def _services(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(part for part in parts if part)
 
 
-def _evidence(
-    args: argparse.Namespace,
-    request: entry.Request,
-    folder: book.Folder,
-    environ: Mapping[str, str],
-    root: Path,
-) -> dict[str, Any]:
-    """What can be seen of the operation. Whatever fails in here is evidence, too."""
-    now: datetime = request.occurred_at or moment.now()
+def _wanted(
+    args: argparse.Namespace, request: entry.Request, environ: Mapping[str, str], root: Path
+) -> evidence.Wanted:
+    """What is to be seen of the operation."""
     named = request.operation_id if ids.is_valid(request.operation_id) else ""
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
-    try:
-        evidence: Any = importlib.import_module("quantum_ops.ledger.evidence")
-        wanted = evidence.Wanted(
-            operation=named or f"{stamp}-{request.stream_id[:8]}",
-            outcome=request.outcome,
-            services=tuple(request.allowed_services),
-            proof_path=args.proof_path,
-            metrics_urls=tuple(args.metrics_urls),
-            metrics_grep=tuple(args.metrics_grep),
-            redis_cmds=tuple(args.redis_cmds),
-            root=root,
-            environ=environ,
-        )
-        found: dict[str, Any] = evidence.collect(wanted, now, folder.logs)
-    except Exception as error:  # noqa: BLE001 - a deploy was done: that is recorded in any case
-        host = socket.gethostname().encode("ascii", "backslashreplace").decode()
-        told = f"evidence: could not be collected: {error!r}"
-        return {"hostname": host, "evidence": "incomplete", "evidence_problems": [told]}
-    return found
+    stamp = (request.occurred_at or moment.now()).strftime("%Y%m%dT%H%M%SZ")
+    return evidence.Wanted(
+        operation=named or f"{stamp}-{request.stream_id[:8]}",
+        outcome=request.outcome,
+        services=tuple(request.allowed_services),
+        # Whoever types it means the folder in which it is typed.
+        proof_path=os.path.abspath(args.proof_path) if args.proof_path else "",  # noqa: PTH100 - of a link, the name that was given
+        metrics_urls=tuple(args.metrics_urls),
+        metrics_grep=tuple(args.metrics_grep),
+        redis_cmds=tuple(args.redis_cmds),
+        root=root,
+        environ=environ,
+    )
 
 
 def _joined(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:

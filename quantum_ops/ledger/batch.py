@@ -66,7 +66,8 @@ class Batch:
         self.write()
 
     def take(self, request: Request) -> Receipt:
-        """Decide about one request."""
+        """Decide about one request. What it holds of secrets is gone before it is compared."""
+        request = entry.redacted(request)
         known = self._origin(request.stream, request.stream_id)
         if known:
             return self._before(known)

@@ -31,6 +31,9 @@ _LETTERS = (
 )
 _FIRST = f"[A-Za-z0-9_/(${_LETTERS}]"
 _SHOWN = f"[ -~{_LETTERS}]"
+UNSEEN = re.compile(f"[^ -~{_LETTERS}]")
+"""A character that is escaped wherever it stands."""
+
 _INK = f"[!-~{_LETTERS}]"
 
 _PLAIN = re.compile(f"{_FIRST}{_SHOWN}*")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from quantum_ops.ledger import canonical, ids, moment
+from quantum_ops.ledger import canonical, ids, moment, redaction
 from quantum_ops.ledger.errors import InvalidEntryError
 
 RISK_CLASSES = ("READ_ONLY", "LOW_RISK_CONFIG", "SERVICE_RESTART", "FILESYSTEM_WRITE")
@@ -16,15 +16,17 @@ REQUIRED = ("operation", "objective", "risk_class", "blast_radius", "changes_sum
 
 EVIDENCE = frozenset({
     "approval_timestamp", "execution_timestamp", "git_commit", "git_branch", "git_dirty",
-    "hostname",
-    "services_status", "proof_file", "metrics_snapshot", "redis_snapshot", "evidence",
-    "evidence_problems", "validation_problems",
+    "hostname", "services_status", "services_logs", "proof_file", "metrics_snapshot",
+    "redis_snapshot", "evidence", "evidence_problems", "validation_problems",
 })  # fmt: skip
 """Fields that differ from run to run; the content digest leaves them out, so that a second run of
 the same deploy is recognised."""
 
+_LEFT = frozenset({"occurred_at", "stream", "stream_id", "strict"})
 _KINDS = {"allowed_paths": list, "allowed_services": list, "evidence": dict, "strict": bool}
-_SHED = ("redis_snapshot", "metrics_snapshot", "evidence_problems", "services_status")
+_SHED = (
+    "redis_snapshot", "metrics_snapshot", "evidence_problems", "services_logs", "services_status",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,19 @@ class Request:
 def with_evidence(request: Request, found: Mapping[str, Any]) -> Request:
     """``request`` with these fields as its evidence."""
     return replace(request, evidence=found)
+
+
+def redacted(request: Request, known: Sequence[str] = ()) -> Request:
+    """``request`` without the secrets in its texts and its evidence; see ``redaction``.
+
+    Where it came from is left as it is: by that it is recognised.
+    """
+    texts = {
+        one.name: redaction.redact_all(getattr(request, one.name), known)
+        for one in fields(request)
+        if one.name not in _LEFT
+    }
+    return replace(request, **texts)
 
 
 def check(request: Request) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any
 
 ORDER = (
     "operation_id",
-    "operation_id_given",
     "operation_name",
     "requested_by",
     "approved_by",
@@ -31,12 +30,12 @@ ORDER = (
     "allowed_paths",
     "allowed_services",
     "services_status",
+    "services_logs",
     "proof_file",
     "metrics_snapshot",
     "redis_snapshot",
     "evidence",
     "evidence_problems",
-    "validation_problems",
     "operation_id_given",
     "validation_problems",
     "notes",

@@ -28,7 +28,7 @@ def put(folder: Folder, request: entry.Request) -> Path:
     """
     if not request.stream_id:
         raise ValueError("stream_id: is empty; give the request a source before it is spooled")
-    content = json.dumps(entry.to_json(request), sort_keys=True, indent=1)
+    content = json.dumps(entry.to_json(entry.redacted(request)), sort_keys=True, indent=1)
     path = folder.spool / f"{time.time_ns():020d}-{os.getpid()}.json"
     # Escapes, not UTF-8: whatever a request holds, spooling it is the last thing that may fail.
     durable.write(path, content.encode("ascii"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quantum_ops.settings.audit import OrderProofSettings, PermitAuditSettings
+from quantum_ops.settings.evidence import EvidenceSettings
 from quantum_ops.settings.ledger import LedgerSettings
 from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
@@ -28,12 +29,14 @@ SECTIONS = (
     PermitAuditSettings,
     OrderProofSettings,
     LedgerSettings,
+    EvidenceSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
 __all__ = [
     "SECTIONS",
     "SYMBOL_REGEX",
+    "EvidenceSettings",
     "LedgerSettings",
     "OrderProofSettings",
     "P33Settings",

@@ -6,15 +6,14 @@ whether this host may speak for the deploy at all, and what the event knows bett
 
 from __future__ import annotations
 
-import importlib
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from quantum_ops.events import DeployCompleted
-from quantum_ops.ledger import ids
+from quantum_ops.ledger import evidence, ids
 
 LISTED = ("allowed_services", "metrics_urls", "metrics_grep", "redis_cmds")
 
@@ -67,25 +66,18 @@ class Evidence:
 
     def _collect(self, event: DeployCompleted, id_: str, now: datetime) -> dict[str, Any]:
         named = event.operation_id if ids.is_valid(event.operation_id) else ""
-        try:
-            evidence: Any = importlib.import_module("quantum_ops.ledger.evidence")
-            wanted = evidence.Wanted(
-                operation=named or f"{now.strftime('%Y%m%dT%H%M%SZ')}-{id_}",
-                outcome=event.outcome,
-                services=event.allowed_services,
-                proof_path=event.proof_path,
-                metrics_urls=event.metrics_urls,
-                metrics_grep=event.metrics_grep,
-                redis_cmds=event.redis_cmds,
-                root=self._root,
-                environ=self._environ,
-            )
-            collect: Callable[..., dict[str, Any]] = evidence.collect
-            return collect(wanted, now, self._logs)
-        except Exception as error:  # noqa: BLE001 - a deploy was done: that is recorded in any case
-            found = {"hostname": self._host}
-            _incomplete(found, f"could not be collected: {error!r}")
-            return found
+        wanted = evidence.Wanted(
+            operation=named or f"{now.strftime('%Y%m%dT%H%M%SZ')}-{id_}",
+            outcome=event.outcome,
+            services=event.allowed_services,
+            proof_path=event.proof_path,
+            metrics_urls=event.metrics_urls,
+            metrics_grep=event.metrics_grep,
+            redis_cmds=event.redis_cmds,
+            root=self._root,
+            environ=self._environ,
+        )
+        return evidence.collect(wanted, now, self._logs)
 
 
 def _known_better(found: dict[str, Any], event: DeployCompleted) -> dict[str, Any]:

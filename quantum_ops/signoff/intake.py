@@ -28,7 +28,7 @@ def request(event: DeployCompleted, id_: str, now: datetime, *, strict: bool) ->
     Its source is the event's own ``event_id``, else the entry's id: a second delivery, or a second
     XADD of the same event, is a repeat.
     """
-    return entry.Request(
+    bare = entry.Request(
         operation=event.operation,
         objective=event.objective,
         risk_class=event.risk_class,
@@ -47,6 +47,8 @@ def request(event: DeployCompleted, id_: str, now: datetime, *, strict: bool) ->
         stream_id=event.event_id or id_,
         strict=strict or event.strict,
     )
+    # Before anything is compared: what was recorded of it holds no secret either.
+    return entry.redacted(bare)
 
 
 def moment(event: DeployCompleted, id_: str, now: datetime) -> datetime:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import textwrap
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from ops import ops_bounds
 from ops.__main__ import names, summary
 from quantum_ops import settings, streams
 from quantum_ops.audit import case
+from quantum_ops.ledger.evidence import commands
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.p33.reasons import REASONS
 
@@ -131,8 +133,19 @@ def bounds_table() -> str:
     return "\n".join(rows)
 
 
+def commands_table() -> str:
+    return "```\n" + textwrap.fill(", ".join(sorted(commands.ALLOWED)), 118) + "\n```"
+
+
+def audit_user() -> str:
+    rules = commands.acl_rules().split(" -@all ")
+    lines = [f"ACL SETUSER audit on '>PASSWORD' {rules[0]} -@all", *textwrap.wrap(rules[1], 110)]
+    return "```sh\nredis-cli " + " \\\n    ".join(lines) + "\n```"
+
+
 TABLES = {
     "docs/OPS_GOVERNOR.md": {"bounds": bounds_table},
+    "docs/ledger-evidence.md": {"commands": commands_table, "user": audit_user},
     "docs/p33.md": {"reasons": reasons_table},
     "docs/settings.md": {"settings": settings_table},
     "docs/streams.md": {

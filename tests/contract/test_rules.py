@@ -36,6 +36,21 @@ def test_layers_are_kept():
     assert found.returncode == 0, found.stdout
 
 
+def test_the_ledger_needs_the_standard_library_alone():
+    # Signatures are made by cryptography where it is there, else by openssl.
+    optional = {"quantum_ops/ledger/ed25519.py": {"cryptography"}}
+    for path in sorted((ROOT / "quantum_ops" / "ledger").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{shown(path)}: say the whole name"
+                names = [node.module or ""]
+            for name in names:
+                ours = name == "quantum_ops.ledger" or name.startswith("quantum_ops.ledger.")
+                allowed = sys.stdlib_module_names | optional.get(shown(path), set())
+                assert ours or name.split(".")[0] in allowed, f"{shown(path)} imports {name}"
+
+
 @pytest.mark.parametrize("name", consumer.names("consumers"))
 def test_every_consumer_has_its_name_and_its_stanza(name):
     found = consumer.find("consumers", name)

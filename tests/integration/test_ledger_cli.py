@@ -340,8 +340,9 @@ def test_a_key_signs_what_the_tool_records(tool, tmp_path):
 
 
 def test_the_core_needs_the_standard_library_alone():
-    modules = sorted(path.stem for path in (ROOT / "quantum_ops" / "ledger").glob("*.py"))
-    names = [f"quantum_ops.ledger.{one}" for one in modules if one != "__init__"]
+    paths = sorted((ROOT / "quantum_ops" / "ledger").rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    names = [name.removesuffix(".__init__") for name in names]
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(names)}\n"
         "print([one for one in sys.modules if one.split('.')[0] == 'quantum_ops'\n"
