@@ -362,3 +362,36 @@ def cli(rig, name, *arguments):
         env={"PATH": os.environ["PATH"], "LEDGER_DIR": str(rig.folder.base)}, check=False,
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
+
+
+def test_a_secret_in_an_event_is_recorded_nowhere_and_makes_no_repeat_another_deploy(
+    rig, server, tmp_path, monkeypatch
+):
+    # given an event with secrets in its texts, and in what it asks to look at
+    canary = "Zk3canary9Qw"
+    monkeypatch.setenv("REDIS_URL", server.url)
+    rig.db.hset("quantum:h", mapping={"api_key": canary, "n": "1"})
+    secret = {
+        "event_id": "deploy-17",
+        "changes_summary": f"BINANCE_API_SECRET={canary}",
+        "notes": f"redis://:{canary}@host",
+        "allowed_paths": f'["/x?token={canary}"]',
+        "redis_cmds": '["HGETALL quantum:h", "FLUSHALL"]',
+        "proof_path": f"/nonexistent/password={canary}",
+    }
+    # when it is added twice, and once more with another secret
+    for one in (canary, canary, "another"):
+        rig.send(**{name: text.replace(canary, one) for name, text in secret.items()})
+    rig.settle().settle()
+    # then it is one deploy, and no file and no event of ours holds the secret
+    assert len(rig.ids()) == 1
+    assert rig.found() == []
+    files = [path for path in (tmp_path / "ledger").rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if canary.encode() in path.read_bytes()]
+    assert not [told for told in rig.told() if canary in str(told)]
+    [data] = rig.operations()
+    assert data["changes_summary"] == "BINANCE_API_SECRET=[redacted]"
+    assert data["redis_snapshot"].endswith("api_key\n[redacted]\nn\n1\n")
+    assert data["evidence"] == "incomplete"
+    rig.holds()
