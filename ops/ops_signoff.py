@@ -108,7 +108,7 @@ def _refuse(unsigned: Sequence[str], environ: Mapping[str, str]) -> None:
             f"  {STAGE}",
         ]
     told += [
-        "record it (write for the capitals what they stand for), stage it, commit again:",
+        "from the top of the work tree, with your words for the capitals, record it and stage it:",
         "  python3 ops/ops_ledger_append.py --operation 'NAME' --objective 'WHY' \\",
         "    --risk_class FILESYSTEM_WRITE --blast_radius 'WHAT CAN BREAK' \\",
         f"    --changes_summary 'WHAT CHANGED' --allowed_paths {shlex.join(_scope(unsigned))}",
