@@ -177,9 +177,16 @@ def test_other_commits_pass(repo):
     repo.record("elsewhere")
     assert repo.commit()  # the ledger itself
     assert repo.commit("--allow-empty")
+
+
+def test_python_is_needed_only_where_something_is_to_be_signed(repo, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "git").symlink_to(shutil.which("git"))
     repo.change("README.md")
-    environ = {"PATH": "/nowhere:" + os.path.dirname(shutil.which("git"))}  # noqa: PTH120 - not followed
-    assert repo.commit(**environ), repo.told
+    assert repo.commit(PATH=str(tmp_path / "bin")), repo.told
+    repo.change()
+    assert not repo.commit(PATH=str(tmp_path / "bin"))
+    assert "python3, which decides, is not in the PATH: install it" in repo.told
 
 
 def test_the_way_out(repo):
