@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ops.ops_scope import ScopeError
+from quantum_ops.ledger import redaction
 
 TEXTS = ("OPERATION_NAME", "OBJECTIVE", "RISK_CLASS", "BLAST_RADIUS", "ROLLBACK_STRATEGY")
 LISTS = ("ALLOWED_PATHS", "ALLOWED_SERVICES")
@@ -57,9 +58,13 @@ def check_text(field: str, text: str, *, lines: bool = False, blanks: bool = Fal
     ``<what is to be written later>`` only with ``blanks``.
 
     Raises:
-        ScopeError: if it is empty, holds what nobody sees, or a placeholder that was not filled.
+        ScopeError: if it is empty, holds a secret (a prompt goes to others, an entry stays), what
+            nobody sees, or a placeholder that was not filled.
     """
-    shown = f"{field}: {text[:200]!r}"
+    harmless = redaction.redact(text)
+    shown = f"{field}: {harmless[:200]!r}"
+    if harmless != text:
+        raise ScopeError(f"{shown} holds a secret: say where it lies, not what it is")
     if not text.strip():
         raise ScopeError(f"{shown} says nothing: write one line")
     if not (text.replace("\n", " ").replace("\t", " ") if lines else text).isprintable():

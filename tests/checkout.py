@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 from tests.contract.reference import ROOT
 
@@ -30,6 +31,9 @@ class Checkout:
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "HOME": str(base),
             "GIT_CONFIG_NOSYSTEM": "1",
+            "QUANTUM_ENV_DIR": str(base / "etc"),
+            # Nobody listens there: a story that needs a server names it.
+            "REDIS_URL": f"unix://{base}/no-redis",
             **WHO,
         }
         listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -39,6 +43,20 @@ class Checkout:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.root / name)
         self.git("init", "--quiet", "--initial-branch=main")
+
+    def copy(self, base: Path) -> Self:
+        """Another one in ``base``, as this one is now."""
+        made = object.__new__(type(self))
+        made.root, made.bin = base / self.root.name, base / "bin"
+        shutil.copytree(self.root, made.root, symlinks=True)
+        shutil.copytree(self.bin, made.bin, symlinks=True)
+        made.environ = {**self.environ, "PATH": f"{made.bin}:{os.environ['PATH']}"}
+        return made
+
+    def program(self, name: str, script: str) -> None:
+        """Put a shell script on PATH, before the host's own program of that name."""
+        (self.bin / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (self.bin / name).chmod(0o755)
 
     def git(self, *arguments: str | bytes, cwd: Path | None = None) -> str:
         """What git prints; a failure is one of the test."""

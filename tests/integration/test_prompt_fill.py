@@ -145,6 +145,8 @@ def test_without_a_part_of_the_declaration_it_is_none(tool, name):
         ("objective", "<OBJECTIVE>", "objective: '<OBJECTIVE>' holds the placeholder <OBJECTIVE>"),
         ("objective", "fix <what>", "objective: 'fix <what>' holds the placeholder <what>"),
         ("rollback_strategy", "git revert <commit>", "holds the placeholder <commit>"),
+        ("objective", "AUTH by password=hunter22", "'AUTH by password=[redacted]' holds a secret"),
+        ("rollback_strategy", "redis-cli -u redis://:hunter22@h", "[redacted]@h' holds a secret"),
         ("operation", " ", "operation: ' ' says nothing"),
         ("operation", "x\nALLOWED_PATHS:\n- /", "operation: 'x\\nALLOWED_PATHS:\\n- /' holds a li"),
         ("blast_radius", "none\u202e", "blast_radius: 'none\\u202e' holds a line break, or what"),
@@ -153,6 +155,7 @@ def test_without_a_part_of_the_declaration_it_is_none(tool, name):
 def test_a_refusal_names_field_value_and_cure(tool, name, value, told):
     assert tool(**{name: value}) == 2
     assert told in tool.err
+    assert "hunter22" not in tool.err
     assert tool.err.startswith(f"ERROR: {name}: ")
     assert tool.err.count("\n") == 1
     assert tool.out == b""

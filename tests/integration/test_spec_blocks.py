@@ -5,11 +5,9 @@ Each runs as an operator who types it: by bash, in the checkout's folder, with n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-import shutil
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -18,6 +16,8 @@ from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.journal import Journal
 from tests.checkout import Checkout
 from tests.contract.reference import ROOT
+from tests.evidence_rig import Exporter, page
+from tests.servers import Server
 from tests.yaml_readers import READERS
 
 SPEC = ROOT.parent / "shared" / "OPS_TOOLS_SPEC.md"
@@ -25,6 +25,8 @@ SECTIONS = ("Ops Governor Prompt Generator", "P5: ", "P5+ ")
 MAP = (ROOT / "docs" / "spec-map.md").read_text(encoding="utf-8")
 ISSUED = re.compile(r"^Auto-generated operation_id: (OPS-[0-9-]+)$", re.MULTILINE)
 BEFORE = "OPS-2026-01-27-010"
+SERVICES = ["quantum-portfolio-clusters", "quantum-portfolio-gate"]
+SYSTEMCTL = 'case "$1" in is-active) echo {word}; exit {code};; show) echo LoadState=loaded;; esac'
 
 
 def blocks(text):
@@ -61,15 +63,14 @@ def template(tmp_path_factory):
         pytest.skip("this checkout has a journal: the blocks are for one that has none yet")
     made = Checkout(tmp_path_factory.mktemp("template"))
     made.commit_all()
+    made.program("supervisorctl", "exit 4")
+    made.program("journalctl", "echo one; echo two")
     return made
 
 
 @pytest.fixture
 def checkout(template, tmp_path):
-    made = object.__new__(Checkout)
-    made.root, made.environ = tmp_path / "check out", template.environ
-    shutil.copytree(template.root, made.root, symlinks=True)
-    return made
+    return template.copy(tmp_path)
 
 
 class Said:
@@ -120,39 +121,41 @@ def run_usage(checkout, tmp_path):
     assert said.records == []
 
 
-class Metrics(BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = b"# HELP p27_corr_ready x\np27_corr_ready 1.0\np27_clusters_count 1.0\nother 7\n"
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
-
 def run_manual(checkout, tmp_path):
+    block = BLOCKS["Manual Invocation"]
     proof = tmp_path / "P2_7_PROOF.txt"
     proof.write_text("proven\n")
-    served = ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
-    threading.Thread(target=served.serve_forever, args=(0.05,), daemon=True).start()
-    block = BLOCKS["Manual Invocation"]
-    address = f"http://127.0.0.1:{served.server_port}/metrics"
+    exporter = Exporter(page(b"# HELP p27_corr_ready x\np27_corr_ready 1.0\nother 7\n"))
     for named, here in (("/home/qt/P2_7_PROOF_20260127.txt", str(proof)),
-                        ("http://127.0.0.1:8048/metrics", address)):  # fmt: skip
+                        ("http://127.0.0.1:8048/metrics", exporter.url)):  # fmt: skip
         assert named in block
         block = block.replace(named, here)
+    checkout.program("systemctl", SYSTEMCTL.format(word="active", code=0))
+    server = Server("valkey")
     try:
-        said = Said(checkout, block)
+        server.connect().hset("quantum:portfolio:cluster_state", "cluster_stress", "0.788")
+        said = Said(checkout, block, REDIS_URL=server.url)
     finally:
-        served.shutdown()
-        served.server_close()
+        server.close()
+        exporter.close()
     said.is_recorded()
+    assert said.err == ""
     (found,) = said.records
     assert found["operation_name"] == "P2.7 Deploy — Portfolio Clusters"
     assert found["allowed_paths"] == ["microservices/portfolio_clusters/"]
-    assert found["allowed_services"] == ["quantum-portfolio-clusters", "quantum-portfolio-gate"]
+    assert found["allowed_services"] == SERVICES
     assert (found["outcome"], found["notes"]) == ("SUCCESS", "Manual ledger entry")
+    # and what it collects by itself
+    head = checkout.git("rev-parse", "HEAD").strip()
+    assert (found["git_commit"], found["git_branch"]) == (head, "main")
+    assert found["services_status"] == dict.fromkeys(SERVICES, "active")
+    digest = hashlib.sha256(b"proven\n").hexdigest()
+    assert found["proof_file"]["sha256"] == digest[:16]
+    assert found["proof_file"]["size_bytes"] == 7
+    assert "p27_corr_ready 1.0" in found["metrics_snapshot"]
+    assert "other" not in found["metrics_snapshot"]
+    shown = "# redis-cli HGETALL quantum:portfolio:cluster_state\ncluster_stress\n0.788"
+    assert shown in found["redis_snapshot"]
 
 
 def run_self_test(checkout, tmp_path):
@@ -186,12 +189,14 @@ def run_validation(checkout, tmp_path):
 
 
 def run_rollback(checkout, tmp_path):
+    checkout.program("systemctl", SYSTEMCTL.format(word="inactive", code=3))
     said = Said(checkout, BLOCKS["Rollback Logging"])
     said.is_recorded()
-    assert "rollback_of" not in said.err
+    assert said.err == ""
     (found,) = said.records
     assert (found["outcome"], found["rollback_of"]) == ("ROLLBACK", BEFORE)
     assert found["risk_class"] == "SERVICE_RESTART"
+    assert found["services_status"] == dict.fromkeys(SERVICES, "inactive")
 
 
 def run_deploy(checkout, tmp_path):
