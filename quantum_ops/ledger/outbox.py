@@ -16,8 +16,9 @@ from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.index import Index
 from quantum_ops.ledger.journal import LOCK_PATIENCE_S, Journal, Tail
 
-Mark = tuple[str, int]
-"""Name and size of the newest segment: as long as it is the same, nothing was appended."""
+Mark = tuple[str, int, int, int]
+"""Name, size, inode and time of change of the newest segment: as long as it is the same, nothing
+was appended, and no other journal was put in its place."""
 
 
 class Outbox:
@@ -27,7 +28,7 @@ class Outbox:
         self._journal = Journal(folder)
         self._index = index
         self.head: merkle.Head = index.head()
-        self.mark: Mark = (tail.segment, tail.size)
+        self.mark: Mark = mark(folder)
         self.torn = tail.torn
 
     def digest(self, seq: int) -> str:
@@ -58,10 +59,11 @@ def opened(folder: Folder, patience_s: float = LOCK_PATIENCE_S) -> Iterator[Outb
 def mark(folder: Folder) -> Mark:
     """The mark of the journal as it is now; takes no lock."""
     segments = folder.segments()
-    try:
-        return (segments[-1].name, segments[-1].stat().st_size) if segments else ("", 0)
-    except FileNotFoundError:
-        return "", 0
+    if segments:
+        with contextlib.suppress(FileNotFoundError):
+            found = segments[-1].stat()
+            return segments[-1].name, found.st_size, found.st_ino, found.st_mtime_ns
+    return "", 0, 0, 0
 
 
 def sha256(line: bytes) -> str:
