@@ -128,10 +128,10 @@ def record(events: Sequence[DeployCompleted], context: Context) -> dict[str, Don
         raise  # not the ledger's trouble: one of these events is to blame, delivered singly now
     except TROUBLES as error:
         raise desk.keeper.trouble(error) from error
-    done |= {id_: Done(receipt) for id_, receipt in receipts.items()}
+    for id_, receipt in receipts.items():
+        done[id_] = Done(receipt, _findings(receipt, requests[id_]))
     _tell(desk, context)
     for one in done.values():
-        one.findings = _findings(one.receipt)
         if context.settings.tags:
             _tag(one, context)
     return done
@@ -225,7 +225,9 @@ def _record(
     others = {
         id_: intake.told_apart(requests[id_])
         for id_, receipt in receipts.items()
-        if receipt.line and not intake.tells_of(requests[id_], json.loads(receipt.line))
+        if receipt.line
+        and receipt.outcome != "recorded"
+        and not intake.tells_of(requests[id_], json.loads(receipt.line))
     }
     return receipts | kept(others) if others else receipts
 
@@ -243,7 +245,7 @@ def _tell(desk: Desk, context: Context, *, look: bool = False) -> None:
         raise Hold(f"records cannot be told of on {LEDGER_RECORDED.key}: {error}") from error
 
 
-def _findings(receipt: book.Receipt) -> dict[str, str]:
+def _findings(receipt: book.Receipt, asked: entry.Request) -> dict[str, str]:
     """What a warning tells, read from the record itself: the same after a kill as before it."""
     if not receipt.line:
         return {}
@@ -257,10 +259,10 @@ def _findings(receipt: book.Receipt) -> dict[str, str]:
     problems: Any = known["data"].get("validation_problems")
     if problems:
         found["ledger_rule_broken"] = "; ".join(map(str, problems))
-    if intake.is_told_apart(known):
+    if intake.is_told_apart(known, asked):
         found["ledger_source_reused"] = (
-            f"event or entry id {known['source']['stream_id'].partition('#')[0]} came before with "
-            f"other content; this one is recorded as {receipt.operation_id}"
+            f"event or entry id {asked.stream_id[:100]} came before with other content; "
+            f"this one is recorded as {receipt.operation_id}"
         )
     return found
 

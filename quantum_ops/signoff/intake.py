@@ -95,10 +95,9 @@ def told_apart(request_: entry.Request) -> entry.Request:
     return replace(request_, stream_id=f"{request_.stream_id}#{digest[:16]}")
 
 
-def is_told_apart(recorded: Mapping[str, Any]) -> bool:
-    """Whether the record came in under a source that had other content before."""
-    source = recorded["source"]
-    return source["stream"] == SOURCE and "#" in source["stream_id"]
+def is_told_apart(recorded: Mapping[str, Any], asked: entry.Request) -> bool:
+    """Whether what was asked for is recorded beside other content that came under its source."""
+    return bool(recorded["source"]["stream_id"].startswith(f"{asked.stream_id}#"))
 
 
 def refusal(problems: Sequence[str]) -> str:

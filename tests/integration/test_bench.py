@@ -145,3 +145,14 @@ def test_gates_benchmark_checks_what_came_of_each_run():
     for case in ("p33", "p33_signed", "permit_audit", "order_proof"):
         assert f"| {case} | " in found.stdout
     assert "p50 ms" in found.stdout
+
+
+@pytest.mark.slow
+def test_the_ledgers_command_measures_everything_and_verifies_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.ledger", "--quick"], cwd=machine.ROOT, check=False,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    for row in ("append and sync", "record_many", "command line", ": consumer", "deploy events"):
+        assert row in done.stdout

@@ -215,7 +215,7 @@ def test_an_event_with_an_id_of_its_own_is_recorded_once_however_often_it_is_add
 
 def test_a_script_that_gives_all_events_one_id_loses_none(rig):
     for name in ("a", "b", "a", "b", "c"):
-        rig.send(event_id="my-deploy", operation=name)
+        rig.send(event_id="my#deploy", operation=name)
     rig.settle()
     # And again, as if all of them were delivered again
     rig.db.delete(streams.checkpoint(SOURCE, "ledger"))
@@ -223,6 +223,8 @@ def test_a_script_that_gives_all_events_one_id_loses_none(rig):
     rig.settle()
     assert [one["operation_name"] for one in rig.operations()] == ["a", "b", "c"]
     assert set(rig.found()) == {"ledger_source_reused"}
+    assert "event or entry id my#deploy came before with other" in rig.findings()[0].detail
+    assert {one.subject for one in rig.findings()} == set(rig.ids()[1:])
     rig.holds()
 
 
