@@ -89,19 +89,18 @@ def _make_way(paths: Paths, *, keep: bool) -> bool:
 
 def _make_key(paths: Paths) -> None:
     """A key for the demo's ledger: checkpoints of pretend deployments never bear the real one."""
+    from ops.ledger_place import demo_key
     from quantum_ops.permits import new_key
 
-    if not _key(paths).exists():
-        _key(paths).parent.mkdir(parents=True, exist_ok=True)
-        new_key(str(_key(paths)))
-
-
-def _key(paths: Paths) -> Path:
-    return paths.demo_ledger.with_name("ledger.pem")
+    path = demo_key(paths)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new_key(path)
 
 
 def _environment(args: argparse.Namespace, mode: str, paths: Paths) -> dict[str, str]:
     """What the programs find; the demo's words win over the machine's ``*.env`` files."""
+    from ops import ledger_place
     from ops.demo.options import DemoSettings
     from quantum_ops import knobs
 
@@ -115,12 +114,7 @@ def _environment(args: argparse.Namespace, mode: str, paths: Paths) -> dict[str,
         "UNIVERSE_URL": f"http://127.0.0.1:{port}/fapi/v1/exchangeInfo",
         # Public, as everything here: it signs the pretend P3.4's plans and nothing else.
         "P33_RECONCILE_KEY": DEMO_RECONCILE_KEY,
-        # Pretend deployments belong into no real ledger, and tag no commit of this checkout.
-        "LEDGER_DIR": str(paths.demo_ledger),
-        "LEDGER_ORIGIN": "quantum-ops/demo",
-        "LEDGER_KEY": str(_key(paths)),
-        "LEDGER_TAGS": "false",
-        "STRICT_LEDGER": "false",
+        **ledger_place.demo(paths),
         "P33_COOLDOWN_SEC": os.environ.get("P33_COOLDOWN_SEC", COOLDOWN_S),
         "UNIVERSE_REFRESH_SEC": os.environ.get("UNIVERSE_REFRESH_SEC", REFRESH_S),
         "UNIVERSE_AUDIT_FETCH": os.environ.get("UNIVERSE_AUDIT_FETCH", "true"),
@@ -157,6 +151,6 @@ plans decided, live         ./run decisions -f
 what can be proven          ./run audit        (two violations are planted within 15 s)
 plans of the trading side   ./run redis-cli XREVRANGE quantum:stream:apply.plan + - COUNT 1
 deployments                 ./run redis-cli XREVRANGE quantum:stream:deploy.completed + - COUNT 1
-and what became of them     head -40 {changelog}
+what became of them         ./run ledger list; head -40 {changelog}
 all logs, live              ./run logs -f
 and stop it                 ./run stop"""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ OK, BAD, DRIFT, NOT_FOUND, IO_ERROR, NOT_YET, CONFIG = 0, 1, 3, 4, 74, 75, 78
 
 def run_raw(argv: list[str]) -> int:
     """Do what ``argv`` says; ``--help`` tells the exit codes."""
-    from ops import ledger_options, ledger_trust
+    from ops import ledger_options, ledger_place, ledger_trust
     from ops.paths import ROOT
     from quantum_ops.ledger.errors import CheckpointError, LedgerError, LockTimeoutError
     from quantum_ops.ledger.folder import Folder
@@ -29,14 +28,15 @@ def run_raw(argv: list[str]) -> int:
     if argv[:1] == ["add"]:
         from ops import ops_ledger_append
 
-        return ops_ledger_append.main(argv[1:], os.environ, prog="./run ledger add")
+        return ops_ledger_append.main(argv[1:], ledger_place.environ(), prog="./run ledger add")
     args = ledger_options.parser().parse_args(ledger_options.joined(argv))
+    environ = ledger_place.environ()
     try:
-        seal = Seal.find(os.environ, ROOT)
+        seal = Seal.find(environ, ROOT)
     except CheckpointError as error:
         return _failed(error, CONFIG)
     try:
-        return _run(args, Folder.find(os.environ, ROOT), seal)
+        return _run(args, Folder.find(environ, ROOT), seal)
     except BrokenPipeError:
         raise  # ./run list | head: no failure of ours, see ops.__main__
     except LockTimeoutError as error:

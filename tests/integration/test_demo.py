@@ -118,6 +118,8 @@ def test_one_command_and_everything_flows(demo):
     assert 'changes_summary: "limits #' in changelog.read_text()
     assert "quantum-ops/demo" in (demo.home / "demo" / "ledger" / "checkpoint").read_text()
     wait_until(lambda: db.xlen(streams.LEDGER_RECORDED.key) >= 1, 15, "and told of")
+    assert "Demo deploy 1" in demo.ops("ledger", "list").stdout
+    assert demo.ops("ledger", "verify").returncode == 0
     letters = {fields[b"reason"] for _, fields in db.xrange(streams.DEAD_LETTER.key)}
     assert letters <= {b"rejected"}
     # And it ends with one command, and begins afresh

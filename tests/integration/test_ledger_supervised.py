@@ -14,6 +14,7 @@ import pytest
 from quantum_ops import streams
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.verify import verify
+from tests.signoff_rig import DEPLOY
 from tests.supervised import System
 from tests.waiting import wait_until
 from tests.yaml_readers import READERS, same
@@ -74,6 +75,35 @@ def test_one_xadd_and_the_entry_stands_parses_and_verifies(system):
     subprocess.run(["sh", "-c", command], check=True)
     wait_until(lambda: len(entries(system)) == 2, 15, "the second entry")
     wait_until(lambda: db.xlen(streams.LEDGER_RECORDED.key) == 2, 10, "it is told of, too")
+
+
+@pytest.mark.slow
+def test_settings_from_a_file_lead_consumer_and_verbs_to_one_ledger_and_a_second_stands_by(system):
+    # given a ledger that a settings file puts elsewhere
+    elsewhere = system.folder / "elsewhere"
+    settings = system.folder / "env"
+    settings.mkdir()
+    (settings / "ledger.env").write_text(f"LEDGER_DIR={elsewhere}\nSTRICT_LEDGER=true\n")
+    system.start()
+    assert system.verb("scale", "ledger", "2").returncode == 0
+    # when a deploy is told, and one is added by hand
+    db = system.connect()
+    db.xadd(streams.DEPLOY_COMPLETED.key, DEPLOY)
+    wait_until(lambda: db.xlen(streams.LEDGER_RECORDED.key) == 1, 15, "recorded and told of")
+    words = {f"--{name}": text for name, text in {**DEPLOY, "operation": "by hand"}.items()}
+    flat = [part for pair in words.items() for part in pair]
+    assert system.verb("ledger", "add", *flat).returncode == 0
+    wait_until(lambda: db.xlen(streams.LEDGER_RECORDED.key) == 2, 15, "told of, too")
+    # then both stand there, and the verb that asks finds them
+    assert (elsewhere / "OPS_CHANGELOG.md").exists()
+    listed = system.verb("ledger", "list").stdout
+    assert "by hand" in listed
+    assert "P2.7 Deploy" in listed
+    assert system.verb("ledger", "verify").returncode == 0
+    assert system.verb("ledger", "add", *flat, "--outcome", "ROLLBACK").returncode == 1
+    # and one of the two processes is at work, the other one stands by
+    ready = {one["name"]: one["ready"] for one in system.status()["processes"]}
+    assert {ready["ledger-00"], ready["ledger-01"]} == {"READY", "STANDBY"}
 
 
 @pytest.mark.slow
