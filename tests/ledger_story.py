@@ -60,3 +60,15 @@ class Ledger:
     @property
     def segment(self) -> Path:
         return self.folder.segments()[-1]
+
+
+def rewritten(ledger: Ledger, at: int) -> Ledger:
+    """The same ledger as if record ``at`` had said something else, with all that follows."""
+    other = Ledger(ledger.folder.base.with_name("rewritten"))
+    for number, record in enumerate(ledger.records(), 1):
+        other.now = ledger.now.fromisoformat(record["recorded_at"].replace("Z", "+00:00"))
+        text = "nothing happened" if number == at else record["data"]["changes_summary"]
+        name = record["data"]["operation_name"]
+        host = {"hostname": record["data"]["hostname"]} if "hostname" in record["data"] else {}
+        other.one(operation=name, changes_summary=text, occurred_at=other.now, evidence=host)
+    return other

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+import pymerkle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,3 +205,37 @@ class Growing(RuleBasedStateMachine):
 
 TestGrowing = Growing.TestCase
 TestGrowing.settings = settings(max_examples=30, stateful_step_count=30)
+
+
+@given(st.lists(st.binary(max_size=12), max_size=70))
+def test_an_independent_implementation_has_the_same_root_at_every_size(lines):
+    # given the lines of a journal, in a tree of pymerkle's and in ours, both ways of making it
+    theirs = pymerkle.InmemoryTree(algorithm="sha256")
+    frontier = merkle.Frontier()
+    ours = merkle.Tree([merkle.leaf(line) for line in lines])
+    for size, line in enumerate(lines, 1):
+        theirs.append_entry(line)
+        frontier.append(merkle.leaf(line))
+        # then each prefix has one root
+        assert theirs.get_root(size) == frontier.root() == ours.root(size)
+        assert theirs.get_leaf(size) == merkle.leaf(line)
+    assert theirs.get_root(0) == merkle.EMPTY
+
+
+@given(st.lists(st.binary(max_size=12), min_size=1, max_size=40), st.data())
+def test_an_independent_verifier_accepts_our_proofs_and_we_its_hashes(lines, data):
+    # given a leaf, or two sizes, of a tree
+    theirs = pymerkle.InmemoryTree.init_from_entries(lines)
+    ours = merkle.Tree([merkle.leaf(line) for line in lines])
+    size = len(lines)
+    index = data.draw(st.integers(0, size - 1))
+    old = data.draw(st.integers(1, size))
+    head = Head(size, ours.root())
+    # when they prove it / then the hashes along the way are ours
+    path = theirs.prove_inclusion(index + 1, size).path
+    assert list(path)[1:] == ours.inclusion(index, size)
+    assert merkle.verify_inclusion(path[0], index, head, list(path)[1:])
+    proven = theirs.prove_consistency(old, size)
+    pymerkle.verify_consistency(ours.root(old), ours.root(), proven)
+    proof = ours.consistency(old, size)
+    assert merkle.verify_consistency(Head(old, theirs.get_root(old)), head, proof)

@@ -17,7 +17,7 @@ from quantum_ops.ledger.checkpoint import Checkpoint, Signer, Verifier
 from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.seal import Seal
 from quantum_ops.ledger.verify import verify
-from tests.ledger_story import Ledger, request
+from tests.ledger_story import Ledger, request, rewritten
 
 LINES = 9
 MONTHS = 3
@@ -165,18 +165,6 @@ def test_the_torn_end_of_an_interrupted_write_is_no_fault_while_nothing_proven_i
     report = verify(ledger.folder)
     assert report.ok
     assert "8 bytes without an end of line" in report.notes[0]
-
-
-def rewritten(ledger, at):
-    """The same ledger as if record ``at`` had said something else, with all that follows."""
-    other = Ledger(ledger.folder.base.with_name("rewritten"))
-    for number, record in enumerate(ledger.records(), 1):
-        other.now = ledger.now.fromisoformat(record["recorded_at"].replace("Z", "+00:00"))
-        text = "nothing happened" if number == at else record["data"]["changes_summary"]
-        name = record["data"]["operation_name"]
-        host = {"hostname": record["data"]["hostname"]} if "hostname" in record["data"] else {}
-        other.one(operation=name, changes_summary=text, occurred_at=other.now, evidence=host)
-    return other
 
 
 def test_a_history_that_was_rewritten_consistently_fails_an_older_checkpoint(ledger):
