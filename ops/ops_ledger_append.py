@@ -109,6 +109,7 @@ def _tell(receipt: book.Receipt, request: entry.Request, folder: book.Folder) ->
         return OK
     if not given:
         _say(f"Auto-generated operation_id: {receipt.operation_id}")
+        _warn_of_twin(folder, receipt)
     _say(f"Ledger entry recorded: {receipt.operation_id} in {folder.changelog}")
     return OK
 
@@ -121,6 +122,19 @@ def _tell_evidence(request: entry.Request) -> int:
         told = f"evidence: {problem}"
         _error(told) if fails else _warn(told)
     return FAILED if fails else OK
+
+
+def _warn_of_twin(folder: book.Folder, receipt: book.Receipt) -> None:
+    """Say that the same was recorded shortly before; whoever meant to repeat it gives its id."""
+    from quantum_ops.ledger import twin  # noqa: PLC0415 - with an id it is not needed
+
+    with contextlib.suppress(OSError, ValueError):
+        found = twin.before(folder, receipt.seq)
+        if found:
+            _warn(
+                f"the same was recorded at {found.recorded_at} as {found.id}; a repeat of it is "
+                f"recognised only with --operation_id {found.id}"
+            )
 
 
 def _failed(error: Exception, request: entry.Request, folder: book.Folder) -> int:
