@@ -180,6 +180,11 @@ def _against(look: _Look, known: Sequence[Checkpoint], folder: Folder) -> list[F
         if size > lines:
             segment, number = look.places[-1] if look.places else ("journal", 0)
             why = f"after it, {most - lines} records are missing: a checkpoint covers {most}"
+            for torn in look.torn:
+                if torn.at > lines:  # the first of them is there in part, and is the bad line
+                    segment, number = torn.segment, torn.number
+                    why = f"{most - lines} records from it on are missing or cut: a checkpoint "
+                    why += f"covers {most}"
             return [Fault(lines + 1, segment, number, why)]
         if any(good < fault.at <= size + 1 for fault in look.faults):
             return []  # a line that is wrong by itself, and named, is why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import itertools
 import random
 import subprocess
 from datetime import timedelta
@@ -91,6 +92,55 @@ def test_a_flipped_byte_anywhere_is_named_by_its_line(ledger):
             assert first(ledger) == (path.name, number), (path.name, at, flipped[at])
         path.write_bytes(whole)
     assert verify(ledger.folder).ok
+
+
+PARTS = {
+    "a name of the data": b'"operation_name"',
+    "a value of the data": b"to tell a story",
+    "a brace": b'{"data":{',
+    "the end of the data": b'},"digest"',
+    "digest": b'"sha256:',
+    "id": b'"id":"OPS-',
+    "occurred_at": b'"occurred_at":"',
+    "recorded_at": b'"recorded_at":"',
+    "seq": b'"seq":',
+    "host": b'"host":"',
+    "stream": b'"stream":"',
+    "stream_id": b'"stream_id":"',
+    "type": b'"type":"',
+    "version": b'"v":1}',
+    "end of line": b"}\n",
+}
+
+
+@pytest.mark.parametrize("index", ["index", "no index"])
+def test_a_flipped_byte_of_each_kind_is_named_in_each_line_of_each_segment(ledger, index):
+    if index == "no index":
+        forget_index(ledger)
+    for path, (part, mark) in itertools.product(ledger.folder.segments(), PARTS.items()):
+        whole = path.read_bytes()
+        start = 0
+        for number in range(1, 4):
+            at = whole.index(mark, start) + len(mark) - 1
+            flipped = bytearray(whole)
+            flipped[at] ^= 1
+            path.write_bytes(flipped)
+            assert first(ledger) == (path.name, number), part
+            start = whole.index(b"\n", at) + 1
+        path.write_bytes(whole)
+    assert verify(ledger.folder).ok
+
+
+def test_a_flipped_byte_of_a_signed_checkpoint_is_told(ledger, key, tmp_path):
+    ledger.seal = Seal.find({"LEDGER_KEY": str(key)}, tmp_path)
+    ledger.one("signed")
+    verifier = ledger.seal.signer.verifier()
+    whole = ledger.folder.checkpoint.read_bytes()
+    for at in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << at % 8
+        ledger.folder.checkpoint.write_bytes(flipped)
+        assert not verify(ledger.folder, verifier=verifier).ok, at
 
 
 def test_evidence_that_was_changed_is_named_with_and_without_an_index(ledger):
