@@ -28,7 +28,7 @@ def row(one: Summary, width: int = 0) -> str:
 
 
 def line(one: Summary) -> str:
-    """One entry as a line of JSON, in ASCII; its fields are told in docs/ledger.md."""
+    """One entry as a line of JSON, in ASCII; its fields are told in docs/ledger-verbs.md."""
     return json.dumps(one.to_json())
 
 
