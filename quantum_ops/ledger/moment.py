@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import lru_cache
 
 FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -28,6 +29,7 @@ def text(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
+@lru_cache(maxsize=1024)  # a record names one moment several times, and so do its neighbours
 def parse(shown: str) -> datetime:
     """The moment of a text; the way back from ``text``.
 

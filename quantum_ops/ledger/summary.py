@@ -6,7 +6,7 @@ The fields are those that ``./run ledger list --json`` promises: none is ever re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from quantum_ops.ledger import adopt, ids, moment, render
@@ -51,7 +51,11 @@ class Summary:
 
     def to_json(self) -> dict[str, Any]:
         """All fields, those that are not known as null."""
-        return {name: None if one == "" else one for name, one in asdict(self).items()}
+        values = ((one.name, getattr(self, one.name)) for one in _FIELDS)
+        return {name: None if value == "" else value for name, value in values}
+
+
+_FIELDS = fields(Summary)
 
 
 def of(record: Mapping[str, Any], rolled_back_by: Sequence[str] = ()) -> Summary:
