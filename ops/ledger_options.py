@@ -75,8 +75,9 @@ def parser() -> argparse.ArgumentParser:
     which_one.add_argument(
         "--source",
         default="",
-        metavar="STREAM/ENTRY_ID",
-        help="what was recorded of it, such as deploy.completed/1769494530123-0",
+        metavar="STREAM/ID",
+        help="what was recorded of this entry, such as deploy.completed/1769494530123-0, or of the "
+        "event_id that it has",
     )
     show.add_argument(
         "--wait",

@@ -93,8 +93,8 @@ def _by_name(lookup: Lookup, named: str) -> Found | None:
 
 
 def _by_source(lookup: Lookup, named: str) -> Found | None:
-    """The record of ``STREAM/ENTRY_ID``; the stream by its key or by its short name."""
-    stream, _, entry_id = named.rpartition("/")
+    """The record of ``STREAM/ID``; the stream by its key or by its short name."""
+    stream, _, entry_id = named.partition("/")
     keys = {one.key for one in streams.CATALOGUE if stream in (one.key, streams.short(one.key))}
     for name in sorted({stream, *keys, *map(streams.short, keys)}):
         found = lookup.source(name, entry_id)

@@ -5,8 +5,9 @@ The fields are those that ``./run ledger list --json`` promises: none is ever re
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from quantum_ops.ledger import adopt, ids, moment, render
@@ -55,7 +56,7 @@ class Summary:
         return {name: None if value == "" else value for name, value in values}
 
 
-_FIELDS = fields(Summary)
+_FIELDS = dataclasses.fields(Summary)
 
 
 def of(record: Mapping[str, Any], rolled_back_by: Sequence[str] = ()) -> Summary:

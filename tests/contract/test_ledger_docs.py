@@ -22,31 +22,10 @@ from tests.contract.reference import ROOT
 PAGE = (ROOT / "docs" / "ledger-verbs.md").read_text(encoding="utf-8")
 DEFECTS = (ROOT / "docs" / "ledger-defects.md").read_text(encoding="utf-8")
 NUMBERS = [
-    "1",
-    "1f",
-    "2",
-    "2b",
-    "4",
-    "4c",
-    "4d",
-    "4e",
-    "4f",
-    "4g",
-    "5",
-    "6",
-    "6b",
-    "6c",
-    "6d",
-    "8",
-    "9",
-    "13",
-    "14",
-    "14b",
-    "15",
-    "18",
-    "19",
+    "1", "1f", "2", "2b", "3", "3c", "3d", "3e", "4", "4c", "4d", "4e", "4f", "4g", "5", "6", "6b",
+    "6c", "6d", "7", "8", "9", "10", "11", "12", "13", "14", "14b", "15", "16", "17", "18", "19",
     "time",
-]
+]  # fmt: skip
 ROWS = [
     [cell.strip() for cell in line.strip("| ").split(" | ")]
     for line in DEFECTS.splitlines()
