@@ -19,6 +19,8 @@ Setup = Callable[[Context], Any]
 Idle = Callable[[Context], None]
 Ask = Callable[[Context], None]
 Tick = Callable[[Context], None]
+Commit = Callable[[Context], None]
+Teardown = Callable[[Context], None]
 LastWords = Callable[[Sequence[bytes], Exception, Context], None]
 
 
@@ -41,6 +43,11 @@ class Consumer:
     letter without its handler having said what follows: its bytes are no event
     (:class:`~quantum_ops.errors.DecodeError`), it was delivered too often, or the handler failed to
     the end.
+
+    With ``raw`` nothing is decoded: the handler gets ``[name, value, ...]`` as bytes, whatever they
+    are. ``commit(context)`` runs before anything that was handled is acknowledged: what must be
+    durable first is made so there; raising :class:`~quantum_ops.errors.Hold` it is called again
+    until it passes. ``teardown(context)`` runs once, when the process was asked to stop.
     """
 
     name: str
@@ -54,6 +61,9 @@ class Consumer:
     tick_s: float = 1.0
     last_words: LastWords | None = None
     hold: Ask | None = None
+    raw: bool = False
+    commit: Commit | None = None
+    teardown: Teardown | None = None
     settings: type | None = None
     batch: int | None = None
     block_ms: int | None = None
@@ -125,6 +135,11 @@ def find(package: str, name: str) -> Consumer:
     if not isinstance(found, Consumer):
         raise ConfigurationError(f"{package}/{name}.py defines no consumer called {name}")
     return found
+
+
+def readers(package: str, stream: Stream) -> list[str]:
+    """Names of the consumers of ``package`` that read ``stream``: its groups, once all have run."""
+    return [name for name in names(package) if stream in find(package, name).streams]
 
 
 def names(package: str) -> list[str]:

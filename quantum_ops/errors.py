@@ -49,17 +49,6 @@ class DecodeError(QuantumError):
         self.field = field
 
 
-class NotNowError(QuantumError):
-    """This process cannot work now, and no entry is to blame.
-
-    Raised by ``idle`` and ``commit`` hooks of a consumer: its turn has not come, a disk is full.
-    Nothing is acknowledged; the runner waits with back-off and begins anew with what is pending.
-    ``reason`` is a short code. Next: read the message, which names what is waited for.
-    """
-
-    reason = "not_now"
-
-
 class Retry(QuantumError):  # noqa: N818 - an instruction to the runner, not a fault
     """Raised by a handler: not now. Deliver the same event again after ``after_s`` seconds.
 

@@ -7,6 +7,7 @@ Nothing here speaks with a server: the outcome of each entry goes into a
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from quantum_ops import client, codec, entry_id, outcome
@@ -19,6 +20,13 @@ from quantum_ops.holding import Holding
 from quantum_ops.inbox import Letter, RawEntry, Settlement
 from quantum_ops.observe import BatchReport
 from quantum_ops.waiting import Waiting
+
+
+def _as_it_is(flat: list[bytes] | None) -> list[bytes]:
+    """What a raw consumer's handler gets."""
+    if flat is None:
+        raise outcome.PayloadLostError
+    return flat
 
 
 class Tell(Protocol):
@@ -55,7 +63,10 @@ class Handling:
         self._clock = clock
         self._trouble = tell
         self._holding = holding
-        self._decoders = {stream.key: codec.decoder(stream.event) for stream in consumer.streams}
+        self._decoders: dict[str, Callable[[Any], Any]] = {
+            stream.key: _as_it_is if consumer.raw else codec.decoder(stream.event)
+            for stream in consumer.streams
+        }
         self.last_id = ""
         if consumer.setup is not None and context.held is None:
             context.held = consumer.setup(context)

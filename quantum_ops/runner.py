@@ -117,6 +117,8 @@ class Runner:
                 self._on_idle("waiting")
                 pause = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempt, 10))
                 self._clock.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+        if self._consumer.teardown is not None:
+            self._consumer.teardown(self._context)
 
     def open(self) -> None:
         """Make the groups, then finish what was left: own pending entries, then idle ones.
@@ -158,7 +160,8 @@ class Runner:
                 self.flush()
             good, events = self._work.prepared(stream, entries)
             for start in range(0, len(good), SLICE):
-                if start:
+                # What has to be durable first is made so once for the whole batch.
+                if start and self._consumer.commit is None:
                     self._submit()
                 part = slice(start, start + SLICE)
                 self._work.handle(stream, good[part], events and events[part])
@@ -200,6 +203,7 @@ class Runner:
         return max(1, int(block_s * 1000))
 
     def _exchange(self, count: int, block_ms: int) -> list[Batch]:
+        self._commit()
         settlements, report = self._work.take()
         unheard, self._submitted = bool(settlements) or self._submitted, False
         receipt, batches = self._inbox.exchange(settlements, count, block_ms)
@@ -210,6 +214,23 @@ class Runner:
             self.handled += receipt.acked
             self._heard.append((report, receipt))
         return batches
+
+    def _commit(self) -> None:
+        """Let the consumer make durable what is about to be settled; wait as long as that takes.
+
+        Raises :class:`Hold` if the process is asked to stop meanwhile; then nothing is settled.
+        """
+        if self._consumer.commit is None or not self._work.settlements:
+            return
+        while True:
+            try:
+                self._consumer.commit(self._context)
+            except Hold as held:
+                if not self._holding.wait(held):
+                    raise
+            else:
+                self._holding.over()
+                return
 
     def _tell(self) -> None:
         """Tell the observer what came of settlements: after the next batch, not in its way."""

@@ -108,6 +108,7 @@ FINDINGS_SETTLED: Final = "quantum:ops:audit:settled"
 PERMIT_AUDIT_OPEN: Final = "quantum:ops:permit_audit:open"
 LEDGER_TOLD: Final = "quantum:ops:ledger:told"
 PERMIT_AUDIT_LOOKED: Final = "quantum:ops:permit_audit:looked"
+ARCHIVE_TRIMMED: Final = "quantum:ops:archive:trimmed"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"

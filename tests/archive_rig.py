@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from consumers.archive import archive
 from quantum_ops import streams
+from quantum_ops.events import AuditFinding
 from quantum_ops.history import writer
 from quantum_ops.history.folder import Folder
+from quantum_ops.history.keeper import Keeper
 from quantum_ops.history.reader import Archive
 from quantum_ops.history.writer import Writer
 from quantum_ops.ledger.seal import Seal
+from quantum_ops.settings import ArchiveSettings
+from tests.backends import RedisBackend
+from tests.p33_rig import ShiftedClock
 
 PLAN = streams.APPLY_PLAN.key
 RESULT = streams.APPLY_RESULT.key
@@ -57,3 +64,61 @@ def fill(base: Path, count: int, *, start: int = 0, step: int = 50, **options) -
 def ids(folder: Folder, **wanted) -> list[str]:
     """The ids of what is read."""
     return [one.id for one in Archive(folder).read(**wanted)]
+
+
+class ArchiveRig:
+    """One archive consumer on a server, run by hand; ``tmp`` is its folder."""
+
+    def __init__(self, server, tmp: Path, name: str = "one", **settings: Any) -> None:
+        self.server = server
+        self.db = server.connect()
+        self.backend = RedisBackend(server.connect)
+        self.folder = Folder(tmp)
+        self.clock = ShiftedClock()
+        self.runner, self.observer = self.backend.runner(
+            archive, name, settings=ArchiveSettings(folder=str(tmp), **settings), clock=self.clock
+        )
+
+    @property
+    def keeper(self) -> Keeper:
+        found: Keeper = self.runner._context.held
+        return found
+
+    def settle(self) -> ArchiveRig:
+        """Read all there is, archive it, and look."""
+        self.backend.settle(self.runner)
+        return self.scan()
+
+    def scan(self) -> ArchiveRig:
+        """The look that is due each second."""
+        self.runner._tick_due = 0.0
+        self.runner.step(wait=False)
+        self.runner.flush()
+        return self
+
+    def add(self, count: int, *, stream: str = PLAN, start: int = 0) -> list[str]:
+        """Entries with ids of the server's clock."""
+        with self.db.pipeline(transaction=False) as pipe:
+            for number in range(start, start + count):
+                pipe.execute_command("XADD", stream, "*", *flat(number))
+            return [id_.decode() for id_ in pipe.execute()]
+
+    def archived(self, stream: str | None = PLAN) -> list[str]:
+        return ids(self.folder, streams={stream} if stream else None)
+
+    def told(self) -> list[str]:
+        """Finding and stream of each that the archive published, in order."""
+        found = self.backend.events(AuditFinding)
+        return [
+            f"{one.finding} {streams.short(one.subject)}"
+            for one in found
+            if one.auditor == "archive"
+        ]
+
+    def details(self) -> list[str]:
+        return [one.detail for one in self.backend.events(AuditFinding)]
+
+    def die(self) -> None:
+        """As if killed: the lock is gone, nothing was said. What was in memory is lost."""
+        self.keeper.writer.close()
+        self.keeper._exit.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quantum_ops.errors import NotNowError, QuantumError
+from quantum_ops.errors import Hold, QuantumError
 
 
 class ArchiveError(QuantumError):
@@ -17,16 +17,15 @@ class DamagedError(ArchiveError):
     """
 
 
-class StandbyError(NotNowError):
+class StandbyError(Hold):
     """Another process writes this archive. Next: nothing, this one takes over when it ends."""
 
-    reason = "standby"
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, standby=True)
 
 
-class DiskRefusedError(NotNowError):
+class DiskRefusedError(Hold):
     """The disk did not take the lines; nothing of them is acknowledged.
 
-    Next: make room. It is tried again every two seconds, and no entry is lost meanwhile.
+    Next: make room. It is tried again every few seconds, and no entry is lost meanwhile.
     """
-
-    reason = "disk_refused"

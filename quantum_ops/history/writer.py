@@ -29,8 +29,9 @@ from quantum_ops.ledger import checkpoint, durable, merkle
 from quantum_ops.ledger.seal import Seal
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-NEW, KNOWN, REUSED = "new", "known", "reused"
-"""What an added entry was: not seen before, here already, another one under an id that is here."""
+NEW, LATE, KNOWN, REUSED = "new", "late", "known", "reused"
+"""What an added entry was: not here yet, so too but with a lower id than others that are, here
+already, another one under an id that is here."""
 
 
 @contextlib.contextmanager
@@ -93,6 +94,11 @@ class Writer:
         """Lines that were added and are not durable yet."""
         return len(self._buffer)
 
+    @property
+    def open_segment(self) -> str:
+        """Name of the open segment; empty if there is none."""
+        return str(self._name or "")
+
     def spans(self) -> Spans:
         """How many entries of each stream are durable, with the lowest and the highest id."""
         return {key: Span(one.count, one.low, one.high) for key, one in self._spans.items()}
@@ -112,10 +118,14 @@ class Writer:
             found = self._lines(stream, key)
             if line in found:
                 return KNOWN
-            what = REUSED if found else NEW
+            what = REUSED if found else LATE
         self._buffer.append(line)
         self._added.append((stream, key))
         return what
+
+    def last(self, stream: str) -> Key | None:
+        """The highest id of ``stream`` that was added, durable or not; None before the first."""
+        return self._last.get(stream)
 
     def holds(self, stream: str, key: Key) -> bool:
         """Whether an entry of this id was added, durable or not."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quantum_ops.settings.archive import ArchiveSettings
 from quantum_ops.settings.audit import OrderProofSettings, PermitAuditSettings
 from quantum_ops.settings.evidence import EvidenceSettings
 from quantum_ops.settings.ledger import LedgerSettings
@@ -28,6 +29,7 @@ SECTIONS = (
     PositionLedgerSettings,
     PermitAuditSettings,
     OrderProofSettings,
+    ArchiveSettings,
     LedgerSettings,
     EvidenceSettings,
 )
@@ -36,6 +38,7 @@ SECTIONS = (
 __all__ = [
     "SECTIONS",
     "SYMBOL_REGEX",
+    "ArchiveSettings",
     "EvidenceSettings",
     "LedgerSettings",
     "OrderProofSettings",

@@ -61,10 +61,10 @@ class TestAnEntryThatComesAgain:
             made.commit()
         assert len(ids(folder)) == 300
 
-    def test_out_of_order_is_new_if_it_was_never_there(self, tmp_path):
+    def test_out_of_order_is_taken_in_if_it_was_never_there(self, tmp_path):
         with writing(tmp_path) as made:
             made.add(PLAN, id_of(5), flat(5))
-            assert made.add(PLAN, id_of(3), flat(3)) == writer.NEW
+            assert made.add(PLAN, id_of(3), flat(3)) == writer.LATE
             made.commit()
             assert made.add(PLAN, id_of(3), flat(3)) == writer.KNOWN
             assert not made.holds(PLAN, (entry_ms(4), 0))

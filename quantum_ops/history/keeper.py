@@ -1,0 +1,177 @@
+"""What the consumer `archive` holds: the lock, the writer, the books; the only place of its steps.
+
+Order is all that matters here: lines are durable before they are acknowledged, books and outbox are
+durable before a Finding is published, and whoever cannot write does not read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import walrus
+
+from quantum_ops import client, streams
+from quantum_ops.errors import ConfigurationError
+from quantum_ops.history import gaps, scan, writer
+from quantum_ops.history.books import Books
+from quantum_ops.history.errors import DamagedError
+from quantum_ops.history.folder import Folder
+from quantum_ops.history.writer import Writer
+from quantum_ops.ledger import checkpoint
+from quantum_ops.ledger.errors import CheckpointError
+from quantum_ops.ledger.seal import Seal
+from quantum_ops.publisher import Publisher
+from quantum_ops.settings import ArchiveSettings
+
+SAVE_EVERY_S = 30.0
+"""Seconds between two saves of books that tell nothing new."""
+KEYS = [stream.key for stream in streams.CATALOGUE]
+
+
+class Keeper:
+    """One process's archive. Made without touching the disk; ``open`` takes the lock."""
+
+    def __init__(self, settings: ArchiveSettings, db: walrus.Database, log: Any) -> None:
+        environ = {**os.environ, "ARCHIVE_DIR": settings.folder}
+        self.folder = Folder.find(environ)
+        self._settings = settings
+        self._seal = _seal(settings)
+        self._db = db
+        self._log = log
+        self._publisher = Publisher(db, patience_s=1.0)
+        self._exit = contextlib.ExitStack()
+        self.writer: Writer | None = None
+        self._books: Books | None = None
+        self._odd: dict[tuple[str, str], list[str]] = {}
+        self._save_due_s = 0.0
+        self._checkpoint_due_s = 0.0
+
+    def open(self, group: str) -> None:
+        """Take the lock and open the archive, unless that is done.
+
+        Raises :class:`StandbyError` while another process has it, :class:`ConfigurationError` if it
+        is damaged, which is published first.
+        """
+        if self.writer is not None:
+            return
+        with contextlib.ExitStack() as taken:
+            try:
+                taken.enter_context(writer.lock(self.folder))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"ARCHIVE_DIR: {self.folder.base} cannot be written ({error.strerror}); "
+                    "check owner and mode"
+                ) from None
+            self._books = Books(self.folder)
+            if self._books.damaged:
+                self._log.warning("archive_books_lost", error=self._books.damaged)
+            try:
+                self.writer = Writer(
+                    self.folder, self._seal, segment_bytes=self._settings.segment_mb * 1024 * 1024
+                )
+            except (DamagedError, CheckpointError) as error:
+                self._books.tell(gaps.DAMAGED, str(self.folder.base), str(error))
+                self._books.publish(self._publisher)
+                raise ConfigurationError(str(error)) from None
+            self._exit = taken.pop_all()
+        if self.writer.torn:
+            self._log.warning("archive_torn_end", detail=self.writer.torn)
+        # Before anything is read: what had gone by now is nobody's loss but must not count as ours.
+        self.scan(group)
+
+    def take(self, stream: str, id_: bytes, flat: list[bytes], attempt: int) -> None:
+        """Take an entry in; durable with the next commit."""
+        assert self.writer is not None  # noqa: S101 - open() comes before anything is read
+        what = self.writer.add(stream, id_, flat)
+        if what == writer.REUSED:
+            self._odd.setdefault((gaps.REUSED, stream), []).append(id_.decode())
+        elif what == writer.LATE and attempt == 1:
+            # Delivered again, it would only have been overtaken by others.
+            self._odd.setdefault((gaps.BACKWARDS, stream), []).append(id_.decode())
+
+    def commit(self) -> None:
+        """Make what was taken durable; see :meth:`Writer.commit`."""
+        if self.writer is not None:
+            self.writer.commit()
+
+    def scan(self, group: str) -> None:
+        """Compare every stream with its book, tell what is wrong, and publish what is untold."""
+        assert self.writer is not None  # noqa: S101 - as in take
+        assert self._books is not None  # noqa: S101 - as in take
+        archived = self.writer.spans()
+        for key, seen in scan.look(self._db, KEYS, group, self.writer.holds).items():
+            held = archived.get(key)
+            verdict = gaps.judge(self._books.get(key), seen, held.count if held else 0)
+            for finding, detail in verdict.findings:
+                self._tell(finding, key, detail, (seen.last_id,))
+            self._alarms(key, verdict.book, seen)
+            self._books.put(key, verdict.book)
+        odd, self._odd = self._odd, {}
+        for (finding, key), ids in odd.items():
+            shown = f"{len(ids)} {'entry' if len(ids) == 1 else 'entries'}, from {ids[0]} on"
+            self._tell(finding, key, shown, tuple(ids[:20]))
+
+    def settle(self, now_s: float, *, now: bool = False) -> None:
+        """Save, publish and checkpoint what is due; everything with ``now``."""
+        assert self.writer is not None  # noqa: S101 - as in take
+        assert self._books is not None  # noqa: S101 - as in take
+        if self._books.untold or now or now_s >= self._save_due_s:
+            self._books.save()
+            self._save_due_s = now_s + SAVE_EVERY_S
+        self._books.publish(self._publisher)
+        if now or now_s >= self._checkpoint_due_s:
+            try:
+                self.writer.checkpoint()
+            except CheckpointError as error:
+                raise ConfigurationError(f"ARCHIVE_KEY: {error}") from None
+            self._checkpoint_due_s = now_s + self._settings.checkpoint_s
+
+    def close(self, now_s: float) -> None:
+        """Save and checkpoint everything, and let the next process in."""
+        if self.writer is None:
+            return
+        self.settle(now_s, now=True)
+        self.writer.close()
+        self.writer = None
+        self._exit.close()
+
+    def report(self, vitals: dict[str, str | int]) -> None:
+        """Say in the heartbeat how it stands."""
+        if self.writer is not None:
+            vitals.update(
+                archived=self.writer.head.size,
+                segment=self.writer.open_segment,
+                untold=self._books.untold if self._books else 0,
+            )
+
+    def _alarms(self, key: str, book: gaps.Book, seen: gaps.Seen) -> None:
+        detail = gaps.future(book, seen.last_id, self._now_ms())
+        if detail:
+            self._tell(gaps.FUTURE, key, detail, (seen.last_id,))
+        detail = gaps.full(book, seen.length, self._settings.cap, "see: ./run archive trim")
+        if detail:
+            self._tell(gaps.FULL, key, detail)
+
+    def _now_ms(self) -> int:
+        seconds, micros = client.raw(self._db, "TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def _tell(self, finding: str, stream: str, detail: str, evidence: tuple[str, ...] = ()) -> None:
+        assert self._books is not None  # noqa: S101 - as in take
+        self._books.tell(finding, stream, detail, evidence)
+        self._log.warning(finding, stream=stream, detail=detail)
+
+
+def _seal(settings: ArchiveSettings) -> Seal:
+    try:
+        origin = checkpoint.check_name(settings.origin)
+        signer = None
+        if settings.key:
+            signer = checkpoint.Signer(origin, Path(settings.key).expanduser())
+            signer.verifier()
+    except CheckpointError as error:
+        raise ConfigurationError(f"ARCHIVE_ORIGIN or ARCHIVE_KEY: {error}") from None
+    return Seal(origin, signer)
