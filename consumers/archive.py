@@ -6,8 +6,10 @@ they are durable; docs/archive.md says what the files look like and what is prom
 
 from __future__ import annotations
 
+from functools import partial
+
 from quantum_ops import streams
-from quantum_ops.consumer import consumer
+from quantum_ops.consumer import consumer, readers
 from quantum_ops.context import Context
 from quantum_ops.history.keeper import Keeper
 from quantum_ops.settings import ArchiveSettings
@@ -19,7 +21,7 @@ FOREVER = 1_000_000_000
 
 def make(context: Context) -> Keeper:
     """setup: refuses bad settings; the archive itself is opened by ``begin``."""
-    return Keeper(context.settings, context.db, context.log)
+    return Keeper(context.settings, context.db, context.log, partial(readers, "consumers"))
 
 
 def begin(context: Context) -> None:
@@ -33,6 +35,7 @@ def look(context: Context) -> None:
     keeper: Keeper = context.held
     keeper.scan(context.group)
     keeper.settle(context.clock.now_s())
+    keeper.trim(context.clock.now_s())
     keeper.report(context.vitals)
 
 

@@ -13,6 +13,7 @@ from hashlib import sha256
 
 import msgspec
 
+from quantum_ops.history import marks
 from quantum_ops.ledger import merkle
 
 BLOCK_BYTES = 256 * 1024
@@ -74,10 +75,12 @@ class Index(Summary):
     """All that is known of a sealed segment.
 
     ``tiles`` are the tree's nodes of level ``TILE`` that were completed in it, in order, in hex.
+    ``packed_sha256`` is that of the sealed file itself: zstd has bits that change nothing.
     """
 
     tiles: list[str]
     blocks: list[Block]
+    packed_sha256: str
 
 
 encode = msgspec.json.Encoder(order="deterministic").encode
@@ -122,6 +125,7 @@ class Growing:
     size: int = 0
     lines: int = 0
     tiles: list[str] = field(default_factory=list)
+    marks: bytearray = field(default_factory=bytearray)
     blocks: list[Block] = field(default_factory=list)
 
     def grow(self, lines: Sequence[bytes], spans: Spans) -> None:
@@ -135,6 +139,7 @@ class Growing:
         self.lines += len(lines)
         self.size += sum(map(len, lines)) + len(lines)
         leaves = [sha256(b"\x00" + line).digest() for line in lines]
+        self.marks += marks.of(leaves)
         self.tiles += [tile.hex() for tile in self.frontier.extend(leaves, TILE)]
 
     def spans(self) -> Spans:
@@ -144,13 +149,13 @@ class Growing:
             merge(found, block.spans)
         return found
 
-    def finished(self, digest: str, packed_at: Sequence[int]) -> Index:
+    def finished(self, digest: str, packed_at: Sequence[int], packed_digest: str) -> Index:
         """The index of the segment, sealed with its blocks at ``packed_at``."""
         for block, at in zip(self.blocks, packed_at, strict=True):
             block.packed_at = at
         return Index(
             self.first, self.lines, self.size, digest, frontier_text(self.frontier), self.spans(),
-            self.tiles, self.blocks,
+            self.tiles, self.blocks, packed_digest,
         )  # fmt: skip
 
 

@@ -85,6 +85,10 @@ class Folder:
         """The index of a sealed segment."""
         return self.base / f"{name.number:08d}-{name.day}.index"
 
+    def marks(self, name: Name) -> Path:
+        """Eight bytes for each line of the segment; see quantum_ops/history/marks.py."""
+        return self.base / f"{name.number:08d}-{name.day}.marks"
+
     def names(self) -> list[Name]:
         """All segments, oldest first."""
         found = set()

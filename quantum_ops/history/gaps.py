@@ -100,7 +100,7 @@ def judge(book: Book | None, seen: Seen, archived: int) -> Verdict:
         return Verdict(after, found)
     gone = removed - book.removed - (seen.trimmed - book.trimmed)
     if gone > 0:
-        found.append((SHRANK, f"{_entries(gone)} were removed by somebody else than the trimmer"))
+        found.append((SHRANK, f"somebody else than the trimmer removed {_entries(gone)}"))
     if book.base is None:
         after.base = counted
         return Verdict(after, found)
@@ -113,8 +113,10 @@ def judge(book: Book | None, seen: Seen, archived: int) -> Verdict:
     if missing > 0:
         after.base = book.base + missing
         least = "" if counted is not None else "at least "
-        detail = f"{least}{_entries(missing)} added up to {seen.last_id} are neither archived nor"
-        found.append((GAP, f"{detail} in the stream: removed before they were read"))
+        detail = (
+            f"{least}{_entries(missing)} added up to {seen.last_id}, neither archived nor in the"
+        )
+        found.append((GAP, f"{detail} stream: removed before they were read"))
     return Verdict(after, found)
 
 
@@ -129,15 +131,11 @@ def future(book: Book, last_id: str, now_ms: int) -> str:
     return f"its newest id is {last_id}; honest ids are refused or lie in the future, too"
 
 
-def full(book: Book, length: int, cap: int, held_by: str) -> str:
-    """What is wrong with its length; empty if nothing is. Told once until it is below again."""
-    if length <= cap:
-        book.full = False
-        return ""
-    if book.full:
-        return ""
-    book.full = True
-    return f"{_entries(length)}, more than {cap}; {held_by}"
+def is_full(book: Book, length: int, cap: int) -> bool:
+    """Whether to tell that a stream is above its cap: once, until it is below again."""
+    tell = length > cap and not book.full
+    book.full = length > cap
+    return tell
 
 
 def _began_anew(book: Book, seen: Seen, counted: int | None) -> bool:
@@ -150,7 +148,7 @@ def _began_anew(book: Book, seen: Seen, counted: int | None) -> bool:
 def _reset(book: Book, seen: Seen, archived: int) -> str:
     return (
         f"{book.added} entries had been added up to {book.last_id}, now {seen.added} up to "
-        f"{seen.last_id}; {_entries(archived)} are in the archive. What was added after the last "
+        f"{seen.last_id}; the archive has {_entries(archived)}. What was added after the last "
         "look and not read is lost"
     )
 

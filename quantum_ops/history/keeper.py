@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import walrus
 
 from quantum_ops import client, streams
 from quantum_ops.errors import ConfigurationError
-from quantum_ops.history import gaps, scan, writer
+from quantum_ops.history import gaps, scan, trim, writer
 from quantum_ops.history.books import Books
 from quantum_ops.history.errors import DamagedError
 from quantum_ops.history.folder import Folder
@@ -25,22 +26,34 @@ from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.seal import Seal
 from quantum_ops.publisher import Publisher
 from quantum_ops.settings import ArchiveSettings
+from quantum_ops.streams import Stream
 
 SAVE_EVERY_S = 30.0
 """Seconds between two saves of books that tell nothing new."""
+TRIM_EVERY_S = 60.0
 KEYS = [stream.key for stream in streams.CATALOGUE]
 
 
 class Keeper:
-    """One process's archive. Made without touching the disk; ``open`` takes the lock."""
+    """One process's archive. Made without touching the disk; ``open`` takes the lock.
 
-    def __init__(self, settings: ArchiveSettings, db: walrus.Database, log: Any) -> None:
+    ``groups`` gives the names of the groups that read a stream, for trimming.
+    """
+
+    def __init__(
+        self,
+        settings: ArchiveSettings,
+        db: walrus.Database,
+        log: Any,
+        groups: Callable[[Stream], list[str]],
+    ) -> None:
         environ = {**os.environ, "ARCHIVE_DIR": settings.folder}
         self.folder = Folder.find(environ)
         self._settings = settings
         self._seal = _seal(settings)
         self._db = db
         self._log = log
+        self._groups = groups
         self._publisher = Publisher(db, patience_s=1.0)
         self._exit = contextlib.ExitStack()
         self.writer: Writer | None = None
@@ -48,6 +61,7 @@ class Keeper:
         self._odd: dict[tuple[str, str], list[str]] = {}
         self._save_due_s = 0.0
         self._checkpoint_due_s = 0.0
+        self._trim_due_s = 0.0
 
     def open(self, group: str) -> None:
         """Take the lock and open the archive, unless that is done.
@@ -124,10 +138,28 @@ class Keeper:
         self._books.publish(self._publisher)
         if now or now_s >= self._checkpoint_due_s:
             try:
-                self.writer.checkpoint()
+                known = self.writer.checkpoint()
             except CheckpointError as error:
                 raise ConfigurationError(f"ARCHIVE_KEY: {error}") from None
-            self._checkpoint_due_s = now_s + self._settings.checkpoint_s
+            # The first lines of all are covered at once.
+            self._checkpoint_due_s = now_s + (self._settings.checkpoint_s if known else 0.0)
+
+    def trim(self, now_s: float) -> None:
+        """Remove from Redis what nobody misses, if that is wanted and due."""
+        if not self._settings.trim or now_s < self._trim_due_s or self.writer is None:
+            return
+        more = False
+        for stream in filter(self._trims, streams.CATALOGUE):
+            groups = self._groups(stream)
+            made = trim.plan(self._db, self.writer.sealed, stream, groups, int(now_s * 1000))
+            removed = trim.cut(self._db, made, groups)
+            if removed:
+                more = more or made.kept_by == trim.NEXT
+                self._log.info(
+                    "trimmed", stream=stream.name, removed=removed, below=made.minid,
+                    kept_by=made.kept_by,
+                )  # fmt: skip
+        self._trim_due_s = now_s + (0.0 if more else TRIM_EVERY_S)
 
     def close(self, now_s: float) -> None:
         """Save and checkpoint everything, and let the next process in."""
@@ -151,9 +183,16 @@ class Keeper:
         detail = gaps.future(book, seen.last_id, self._now_ms())
         if detail:
             self._tell(gaps.FUTURE, key, detail, (seen.last_id,))
-        detail = gaps.full(book, seen.length, self._settings.cap, "see: ./run archive trim")
-        if detail:
-            self._tell(gaps.FULL, key, detail)
+        if gaps.is_full(book, seen.length, self._settings.cap):
+            stream = streams.find(key)
+            held_by = trim.holder(self._db, stream, self._groups(stream))
+            why = held_by if self._trims(stream) else f"it is not trimmed; {held_by}"
+            self._tell(
+                gaps.FULL, key, f"{seen.length} entries, more than {self._settings.cap}; {why}"
+            )
+
+    def _trims(self, stream: Stream) -> bool:
+        return self._settings.trim and (stream.ours or self._settings.trim_trading)
 
     def _now_ms(self) -> int:
         seconds, micros = client.raw(self._db, "TIME")

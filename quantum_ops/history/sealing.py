@@ -32,7 +32,8 @@ def seal(folder: Folder, name: Name, growing: Growing) -> Index:
     raw, packed = folder.raw(name), folder.packed(name)
     digest, packed_at = _pack(raw, packed, growing)
     _read_back(packed, digest)
-    index = growing.finished(digest, packed_at)
+    index = growing.finished(digest, packed_at, segment.sha256_of(packed))
+    durable.write(folder.marks(name), bytes(growing.marks))
     durable.write(folder.index(name), blocks.encode(index))
     _add_sum(folder, name, digest)
     raw.unlink()
@@ -62,7 +63,7 @@ def sums(folder: Folder) -> dict[str, str]:
 
 
 def reindex(folder: Folder, name: Name) -> Index:
-    """Make the index of a sealed segment anew. Those before it must be there.
+    """Make index and marks of a sealed segment anew. The indexes before it must be there.
 
     Raises :class:`DamagedError` if the segment is not what its sum says.
     """
@@ -74,13 +75,15 @@ def reindex(folder: Folder, name: Name) -> Index:
             blocks.decode_summary(folder.index(before).read_bytes()).frontier
         )
         first = frontier.size
-    made = segment.index_anew(folder.packed(name), first, frontier or blocks.empty())
+    growing = Growing(first, frontier or blocks.empty())
+    made = segment.index_anew(folder.packed(name), growing)
     known = sums(folder).get(str(name))
     if known != made.sha256:
         raise DamagedError(
             f"{folder.packed(name)}: its lines are not those that {folder.sums.name} speaks of; "
             "see: ./run archive verify"
         )
+    durable.write(folder.marks(name), bytes(growing.marks))
     durable.write(folder.index(name), blocks.encode(made))
     return made
 

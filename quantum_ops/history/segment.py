@@ -114,12 +114,17 @@ def frames(path: Path) -> Iterator[tuple[int, bytes]]:
             at = file.tell() - len(rest)
 
 
-def index_anew(path: Path, first: int, frontier: merkle.Frontier) -> Index:
-    """The index of a sealed segment, made from its bytes. ``frontier`` grows.
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def index_anew(path: Path, growing: Growing) -> Index:
+    """The index of a sealed segment, made from its bytes. ``growing`` takes them in.
 
     Raises :class:`DamagedError` naming the first line that is none.
     """
-    growing = Growing(first, frontier)
     digest = hashlib.sha256()
     packed_at = []
     try:
@@ -133,12 +138,13 @@ def index_anew(path: Path, first: int, frontier: merkle.Frontier) -> Index:
             grow(part, raw[:-1], path)
             growing.blocks += part.blocks
             growing.tiles += part.tiles
+            growing.marks += part.marks
             growing.size, growing.lines = part.size, growing.lines + part.lines
     except zstandard.ZstdError as error:
         raise DamagedError(
             f"{path} after line {growing.lines}: does not unpack ({error})"
         ) from None
-    return growing.finished(digest.hexdigest(), packed_at)
+    return growing.finished(digest.hexdigest(), packed_at, sha256_of(path))
 
 
 class Segment:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from quantum_ops import entry_id
-from quantum_ops.history import blocks, entry, sealing, segment
+from quantum_ops.history import blocks, entry, marks, sealing, segment
 from quantum_ops.history.blocks import Growing, Key, Span, Spans
 from quantum_ops.history.errors import DamagedError, DiskRefusedError, StandbyError
 from quantum_ops.history.folder import Folder, Name
@@ -152,6 +152,8 @@ class Writer:
         spans = blocks.tally(added)
         self._growing.grow(lines, spans)
         blocks.merge(self._spans, spans)
+        if self._name:
+            marks.append(self.folder.marks(self._name), self._growing.marks, len(lines))
         return len(lines)
 
     def checkpoint(self) -> checkpoint.Checkpoint | None:
@@ -173,12 +175,12 @@ class Writer:
             self._number = -1
 
     def _open(self) -> None:
-        self._sealed = Archive(self.folder, sealed_only=True)
+        self.sealed = Archive(self.folder, sealed_only=True)
         frontier = merkle.Frontier()
-        if self._sealed.segments:
-            frontier = self._sealed.segments[-1].frontier()
+        if self.sealed.segments:
+            frontier = self.sealed.segments[-1].frontier()
         raw = [name for name in self.folder.names() if self.folder.raw(name).exists()]
-        known = [one.name for one in self._sealed.segments]
+        known = [one.name for one in self.sealed.segments]
         if len(raw) > 1 or (raw and known and raw[-1] < known[-1]):
             names = ", ".join(map(str, raw))
             raise DamagedError(
@@ -193,13 +195,24 @@ class Writer:
                 self._growing, torn = segment.read_open(file, path, frontier.size, frontier)
             if torn.size:
                 self.torn = self._cut(self._name, torn)
+            self._check(self._name)
             self._number = os.open(path, os.O_WRONLY | os.O_APPEND)
-        self._spans = self._sealed.spans()
+        self._spans = self.sealed.spans()
         blocks.merge(self._spans, self._growing.spans())
         self._last = {stream: span.high for stream, span in self._spans.items()}
         self._guard()
         if self._name and self.folder.packed(self._name).exists():
             self.seal()  # a seal that was interrupted
+
+    def _check(self, name: Name) -> None:
+        """Check the open segment against its marks, and bring these up to its end."""
+        path = self.folder.marks(name)
+        known = marks.read(path)
+        odd = marks.compare(known, bytes(self._growing.marks))
+        if odd:
+            raise DamagedError(f"{self.folder.raw(name)} {odd}; see: ./run archive verify")
+        if known != self._growing.marks:
+            durable.write(path, bytes(self._growing.marks))
 
     def _guard(self) -> None:
         """Check that the tree fits its newest checkpoint, or refuse: to append would hide it."""
@@ -258,7 +271,7 @@ class Writer:
             self.seal()
             name = None
         if name is None:
-            last = self._sealed.segments[-1].name if self._sealed.segments else None
+            last = self.sealed.segments[-1].name if self.sealed.segments else None
             # The number orders segments, so a clock that was set back spoils nothing.
             name = Name(last.number + 1 if last else 1, day)
             path = self.folder.raw(name)
@@ -275,7 +288,7 @@ class Writer:
         self.close()
         self._name, self._dirty = None, False
         self._growing = Growing(growing.frontier.size, growing.frontier)
-        self._sealed.refresh()
+        self.sealed.refresh()
 
     def _lines(self, stream: str, key: Key) -> list[bytes]:
         """The lines of that id, written or waiting."""
@@ -284,7 +297,7 @@ class Writer:
             for line, added in zip(self._buffer, self._added, strict=True)
             if added == (stream, key)
         ]
-        found += [one.line for one in self._sealed.find(stream, key)]
+        found += [one.line for one in self.sealed.find(stream, key)]
         if self._name is None:
             return found
         with self.folder.raw(self._name).open("rb") as file:

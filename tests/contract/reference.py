@@ -18,6 +18,7 @@ from ops import ops_bounds
 from ops.__main__ import names, summary
 from quantum_ops import settings, streams
 from quantum_ops.audit import case
+from quantum_ops.history import gaps
 from quantum_ops.ledger.evidence import commands
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.p33.reasons import REASONS
@@ -27,6 +28,7 @@ AUDITORS = {
     "permit_audit": case.FINDINGS,
     "order_proof": order_proof.FINDINGS,
     "ledger": ledger.FINDINGS,
+    "archive": gaps.FINDINGS,
 }
 ROOT = Path(__file__).resolve().parents[2]
 
