@@ -1,0 +1,268 @@
+"""The archive killed, starved and taken over; a reader with zstd alone counts the entries."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import json
+import random
+import resource
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from quantum_ops import client, streams
+from quantum_ops.history.folder import Folder
+from quantum_ops.history.verify import verify
+from tests.programs import FULL, Program
+from tests.servers import Server
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd here")
+KILLS = 300 if FULL else 6
+SERVER_KILLS = 300 if FULL else 4
+BURST = 60
+KEYS = [stream.key for stream in streams.CATALOGUE]
+Row = tuple[str, str, tuple[bytes, ...]]
+
+
+class World:
+    """A producer of entries of every kind in every stream, and two looks: Redis, and the files."""
+
+    def __init__(self, server: Server, base: Path) -> None:
+        self.server = server
+        self.base = base
+        self.sent = 0
+
+    @property
+    def db(self):
+        return self.server.connect()
+
+    def burst(self, count: int = BURST) -> None:
+        """Some are large, so that segments are sealed now and then; some are no text."""
+        with self.db.pipeline(transaction=False) as pipe:
+            for _ in range(count):
+                self.sent += 1
+                fields = [b"number", b"%d" % self.sent, b"note", b"x" * (self.sent % 7 * 7000)]
+                if self.sent % 11 == 0:
+                    fields += [b"\xff\xfe", b"\x00\x80"]
+                # Findings of the archive itself must stay readable.
+                key = KEYS[self.sent % 5]
+                pipe.execute_command("XADD", key, "*", *fields)
+            pipe.execute()
+
+    def in_redis(self) -> list[Row]:
+        return [
+            (key, id_.decode(), tuple(flat))
+            for key in KEYS
+            for id_, flat in client.raw(self.db, "XRANGE", key, "-", "+") or ()
+        ]
+
+    def in_files(self) -> list[Row]:
+        rows = []
+        for path in sorted(self.base.glob("*.jsonl*")):
+            if path.suffix == ".zst" and path.with_suffix("").exists():
+                continue  # being sealed: the raw file is the truth
+            if path.suffix == ".zst":
+                done = subprocess.run(["zstd", "-dcq", path], capture_output=True, check=True)
+                content = done.stdout
+            else:
+                content = path.read_bytes()
+            lines = content[: content.rfind(b"\n") + 1].splitlines()
+            rows += [self.row(json.loads(line)) for line in lines]
+        return rows
+
+    @staticmethod
+    def row(found: dict) -> Row:
+        flat = [text.encode() for text in found["fields"]]
+        for at in found.get("base64", ()):
+            flat[at] = base64.b64decode(found["fields"][at])
+        return found["stream"], found["id"], tuple(flat)
+
+    def settled(self) -> bool:
+        """Whether the archive's group has read and acknowledged everything."""
+        for key in KEYS:
+            group = self.group(key)
+            last = client.raw(self.db, "XREVRANGE", key, "+", "-", "COUNT", 1)
+            newest = last[0][0] if last else b"0-0"
+            if group.get(b"pending") != 0 or group[b"last-delivered-id"] != newest:
+                return False
+        return True
+
+    def group(self, key: str) -> dict[bytes, object]:
+        """How the archive's group of a stream stands; empty if there is none."""
+        if not self.db.exists(key):
+            return {}
+        for group in client.raw(self.db, "XINFO", "GROUPS", key):
+            return dict(zip(group[::2], group[1::2], strict=True))
+        return {}
+
+    def pending(self) -> int:
+        return sum(self.group(key).get(b"pending", 0) for key in KEYS)
+
+    def read(self) -> int:
+        """How many entries the archive's group has read, about."""
+        return sum(self.group(key).get(b"entries-read") or 0 for key in KEYS)
+
+    def state(self, number: int = 0) -> bytes:
+        return self.db.hget(streams.heartbeat("archive", number), "state") or b""
+
+    def findings(self) -> list[bytes]:
+        return [
+            fields[b"finding"]
+            for _, fields in self.db.xrange(streams.AUDIT_FINDING.key)
+            if b"finding" in fields
+        ]
+
+    def check(self) -> None:
+        """Nothing lost, nothing doubled, nothing changed; the files prove themselves."""
+        expected = collections.Counter(self.in_redis())
+        found = collections.Counter(self.in_files())
+        assert expected - found == collections.Counter(), "lost"
+        assert found - expected == collections.Counter(), "doubled or made up"
+        report = verify(Folder(self.base))
+        assert report.ok, report.faults
+        assert report.lines == sum(expected.values())
+
+
+@pytest.fixture
+def programs():
+    started: list[Program] = []
+    yield started
+    for program in started:
+        program.end()
+
+
+def archive(world: World, number: int = 0, *, segment_mb: int = 1) -> Program:
+    """Small batches and segments, so that a kill meets every step."""
+    return Program(
+        world.server.url, "archive", number, ARCHIVE_DIR=str(world.base),
+        ARCHIVE_CHECKPOINT_SEC="0.2", ARCHIVE_SEGMENT_MB=str(segment_mb), QUANTUM_BATCH="20",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_killed_archive_loses_nothing_and_doubles_nothing(server, tmp_path, programs):
+    source = random.Random(20261126)
+    world = World(server, tmp_path / "archive")
+    programs.append(archive(world))
+    for _ in range(KILLS):
+        before = world.read()
+        world.burst()
+        # When it is killed somewhere in the burst: reading, writing, sealing, acknowledging
+        wanted = source.randrange(BURST)
+        wait_until(
+            lambda n=before + wanted: world.read() >= n or world.pending(),
+            30,
+            "at work",
+        )
+        programs[0].kill()
+    wait_until(world.settled, 60, f"{world.sent} settled")
+    assert programs[0].end() == 0
+    world.check()
+    # And the graceful stop left a proof of everything
+    report = verify(Folder(world.base))
+    assert report.proven == report.lines
+    assert len(list(world.base.glob("*.zst"))) > 1
+    assert world.findings() == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    "flavour", ["valkey", pytest.param("redis7", marks=pytest.mark.needs_redis7)]
+)
+def test_a_killed_server_loses_nothing_in_the_archive(flavour, tmp_path, programs):
+    server = Server(flavour, "--appendonly", "yes", "--appendfsync", "always")
+    try:
+        world = World(server, tmp_path / "archive")
+        programs.append(archive(world))
+        for number in range(SERVER_KILLS):
+            world.burst(20)
+            server.kill()
+            if number % 3 == 2:
+                programs[0].kill()
+            server.start()
+        wait_until(world.settled, 60, "settled")
+        assert programs[0].end() == 0
+        world.check()
+        # No acknowledged entry went, so there is nothing to tell
+        assert world.findings() == []
+    finally:
+        server.close()
+
+
+def test_a_second_process_waits_and_takes_over_from_a_killed_one(valkey, tmp_path, programs):
+    world = World(valkey, tmp_path / "archive")
+    programs.append(archive(world))
+    wait_until(lambda: world.state() == b"ready", 20, "the first is at work")
+    programs.append(archive(world, 1))
+    wait_until(lambda: world.state(1) == b"waiting", 20, "the second waits")
+    world.burst()
+    wait_until(world.settled, 20, "the first does the work")
+    world.burst()
+    programs[0].signal(signal.SIGKILL)
+    programs[0].process.wait()
+    world.burst()
+    wait_until(lambda: world.state(1) == b"ready", 20, "the second took over")
+    wait_until(world.settled, 30, "and finished what the first had left")
+    world.check()
+
+
+def test_a_frozen_process_keeps_its_place_and_nothing_doubles(valkey, tmp_path, programs):
+    world = World(valkey, tmp_path / "archive")
+    programs.append(archive(world))
+    wait_until(lambda: world.state() == b"ready", 20, "the first is at work")
+    programs.append(archive(world, 1))
+    wait_until(lambda: world.state(1) == b"waiting", 20, "the second waits")
+    programs[0].signal(signal.SIGSTOP)
+    world.burst()
+    programs[0].signal(signal.SIGCONT)
+    wait_until(world.settled, 30, "it goes on")
+    world.check()
+
+
+def test_a_full_disk_stops_the_acknowledging_loses_nothing_and_resumes(valkey, tmp_path, programs):
+    world = World(valkey, tmp_path / "archive")
+    programs.append(archive(world, segment_mb=64))
+    world.burst()
+    wait_until(lambda: world.settled() and world.state() == b"ready", 20, "settled")
+    # When no file may grow any more: to a process that is what a full disk is
+    [path] = world.base.glob("*.jsonl")
+    pid = programs[0].process.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
+    size = path.stat().st_size
+    world.burst()
+    wait_until(lambda: world.state() == b"waiting", 20, "it says that it waits")
+    # Then nothing more is acknowledged, and no half a line is left
+    assert world.pending() > 0
+    assert path.stat().st_size in range(size, size + 1001)
+    assert path.read_bytes().endswith(b"\n")
+    assert programs[0].process.poll() is None
+    # And when there is room again, it goes on by itself
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    wait_until(lambda: world.settled() and world.state() == b"ready", 30, "it goes on")
+    assert programs[0].end() == 0
+    world.check()
+
+
+def test_killed_while_the_disk_is_full_it_loses_nothing(valkey, tmp_path, programs):
+    world = World(valkey, tmp_path / "archive")
+    programs.append(archive(world, segment_mb=64))
+    world.burst()
+    wait_until(lambda: world.settled() and world.state() == b"ready", 20, "settled")
+    [path] = world.base.glob("*.jsonl")
+    pid = programs[0].process.pid
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
+    world.burst()
+    wait_until(lambda: world.state() == b"waiting", 20, "it waits")
+    programs[0].kill()
+    wait_until(world.settled, 30, "the next one does it")
+    assert programs[0].end() == 0
+    world.check()
