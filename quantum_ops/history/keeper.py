@@ -15,7 +15,7 @@ from typing import Any
 import walrus
 
 from quantum_ops import client, streams
-from quantum_ops.errors import ConfigurationError
+from quantum_ops.errors import ConfigurationError, Hold
 from quantum_ops.history import gaps, scan, trim, writer
 from quantum_ops.history.books import Books
 from quantum_ops.history.errors import DamagedError
@@ -165,7 +165,10 @@ class Keeper:
         """Save and checkpoint everything, and let the next process in."""
         if self.writer is None:
             return
-        self.settle(now_s, now=True)
+        try:
+            self.settle(now_s, now=True)
+        except Hold as held:
+            self._log.warning("archive_not_proven", error=held.reason)
         self.writer.close()
         self.writer = None
         self._exit.close()

@@ -8,9 +8,9 @@ import os
 import pytest
 
 from quantum_ops import client, codec, entry_id, events, streams
-from quantum_ops.errors import ConfigurationError, NotNowError
+from quantum_ops.errors import ConfigurationError, Hold
 from quantum_ops.history.reader import Archive
-from quantum_ops.ledger import checkpoint
+from quantum_ops.ledger import checkpoint, durable
 from tests.archive_rig import PLAN, RESULT, ArchiveRig, flat
 
 KEYS = [stream.key for stream in streams.CATALOGUE]
@@ -134,7 +134,7 @@ class TestOnceOnly:
 class TestTwoProcesses:
     def test_the_second_waits_reads_nothing_and_takes_over(self, rig, server, tmp_path):
         wanted = rig.add(3)
-        with pytest.raises(NotNowError, match=f"process {os.getpid()} writes this archive"):
+        with pytest.raises(Hold, match=f"process {os.getpid()} writes this archive"):
             ArchiveRig(server, tmp_path / "archive", "two")
         rig.settle()
         rig.die()
@@ -147,28 +147,48 @@ class TestTwoProcesses:
 class TestAFullDisk:
     def test_stops_acknowledging_loses_nothing_and_resumes(self, rig, monkeypatch):
         wanted = rig.add(20)
-        real = os.write
+        real, seen = durable.write_all, []
 
         def write(number, content):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(os, "write", write)
+        def wait(_seconds):
+            # While it lasts: nothing is acknowledged, no entry is charged, nothing more is read
+            page = client.raw(rig.db, "XPENDING", PLAN, "archive", "-", "+", 100)
+            seen.append([row[3] for row in page])
+            rig.add(1)
+            if len(seen) == 3:
+                monkeypatch.setattr(durable, "write_all", real)
+
+        monkeypatch.setattr(durable, "write_all", write)
+        monkeypatch.setattr(rig.clock, "wait", wait)
         rig.runner.step(wait=False)
-        with pytest.raises(NotNowError, match="Make room"):
-            rig.runner.flush()
-        for _ in range(3):
-            rig.runner._forget()
-            # While it lasts nothing more is read, and no entry is charged a delivery for it
-            with pytest.raises(NotNowError, match="Make room"):
-                rig.runner.open()
-        assert rig.backend.pending(PLAN, "archive") == 20
-        page = client.raw(rig.db, "XPENDING", PLAN, "archive", "-", "+", 100)
-        assert {row[3] for row in page} == {1}
-        monkeypatch.setattr(os, "write", real)
-        wanted += rig.add(20)
-        rig.runner.open()
-        assert rig.settle().archived() == wanted
+        rig.runner.flush()
+        assert seen == [[1] * 20] * 3
+        assert rig.observer.kinds() == ["held_up"]
+        assert "Make room" in rig.observer.troubles[0].error
+        assert rig.archived() == wanted
+        assert len(rig.settle().archived()) == 23
         assert rig.backend.pending(PLAN, "archive") == 0
+
+    def test_asked_to_stop_meanwhile_the_next_one_finds_everything(
+        self, rig, monkeypatch, server, tmp_path
+    ):
+        wanted = rig.add(20)
+
+        def write(number, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(durable, "write_all", write)
+            patch.setattr(rig.clock, "wait", lambda _seconds: rig.clock.stop())
+            rig.runner.step(wait=False)
+            with pytest.raises(Hold, match="Make room"):
+                rig.runner.flush()
+        rig.die()
+        again = ArchiveRig(server, tmp_path / "archive").settle()
+        assert again.archived() == wanted
+        again.die()
 
 
 class TestGaps:

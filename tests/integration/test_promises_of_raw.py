@@ -5,11 +5,9 @@ In memory, on fakeredis, on the embedded Valkey and on Debian's redis-server 7.0
 
 from __future__ import annotations
 
-import pytest
-
 from quantum_ops import codec, streams
 from quantum_ops.consumer import consumer
-from quantum_ops.errors import NotNowError
+from quantum_ops.errors import Hold
 from quantum_ops.events import ApplyPlan, DeadLetter
 from quantum_ops.testing import FrozenClock
 
@@ -48,8 +46,7 @@ class Shelf:
     def commit(self, _context) -> None:
         if self.refusing:
             self.refusing -= 1
-            self.memory.clear()
-            raise NotNowError("the shelf is full")
+            raise Hold("the shelf is full")
         self.commits += 1
         self.durable += self.memory
         self.memory.clear()
@@ -92,42 +89,52 @@ def test_a_batch_is_committed_once_and_before_it_is_acknowledged(backend):
     assert backend.pending(PLANS, "shelf") + backend.pending(RESULTS, "shelf") == 0
 
 
-def test_what_cannot_be_committed_is_not_acknowledged(backend):
-    added(backend, 20)
-    shelf = Shelf()
-    runner, _ = backend.runner(shelf.consumer)
-    shelf.refusing = 1
-    runner.step(wait=False)
-    with pytest.raises(NotNowError):
-        runner.flush()
-    assert shelf.durable == []
-    assert backend.pending(PLANS, "shelf") + backend.pending(RESULTS, "shelf") == 20
+class Waits(FrozenClock):
+    """A clock that looks round at each wait, and asks for a stop at the ``last``."""
+
+    def __init__(self, look, last=1 << 30) -> None:
+        super().__init__()
+        self._look = look
+        self._left = last
+
+    def wait(self, seconds: float) -> None:
+        super().wait(seconds)
+        self._left -= 1
+        self._look()
+        if not self._left:
+            self.stop()
 
 
-def test_the_process_waits_inside_and_begins_anew_with_what_is_pending(backend):
+def test_what_cannot_be_committed_waits_in_hand_uncharged(backend):
     # Given a commit that fails three times
     rows = added(backend, 20)
-    clock = FrozenClock()
-    stopped = []
-    shelf = Shelf(teardown=lambda _context: stopped.append(len(shelf.durable)))
+    shelf = Shelf()
+    seen = []
+    clock = Waits(lambda: seen.append((len(shelf.durable), waiting(backend))))
     runner, observer = backend.runner(shelf.consumer, clock=clock)
     shelf.refusing = 3
-    # When the process runs until all of it is durable
-    real = shelf.commit
+    runner.step(wait=False)
+    runner.flush()
+    # Then nothing was acknowledged meanwhile, and everything after it, in one piece
+    assert seen == [(0, 20)] * 3
+    assert (sorted(shelf.durable), shelf.commits) == (sorted(rows), 1)
+    assert waiting(backend) == 0
+    assert observer.kinds() == ["held_up"]
 
-    def commit(context):
-        real(context)
-        if len(shelf.durable) >= len(rows):
-            clock.stop()
 
-    object.__setattr__(shelf.consumer, "commit", commit)
+def test_asked_to_stop_meanwhile_it_leaves_everything_pending(backend):
+    added(backend, 20)
+    stopped = []
+    shelf = Shelf(teardown=lambda _context: stopped.append(len(shelf.durable)))
+    clock = Waits(lambda: None, last=2)
+    runner, _ = backend.runner(shelf.consumer, clock=clock)
+    shelf.refusing = 99
     runner.run()
-    # Then each entry is there once, the wait was told once, and the end was told after it
-    assert sorted(shelf.durable) == sorted(rows)
-    assert [one.kind for one in observer.troubles] == ["not_now"]
-    assert observer.troubles[0].error == "the shelf is full"
-    assert stopped == [20]
-    assert backend.pending(PLANS, "shelf") + backend.pending(RESULTS, "shelf") == 0
+    assert (shelf.durable, waiting(backend), stopped) == ([], 20, [0])
+
+
+def waiting(backend) -> int:
+    return backend.pending(PLANS, "shelf") + backend.pending(RESULTS, "shelf")
 
 
 def test_a_crash_between_the_commit_and_the_settlement_delivers_again(backend):

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantum_ops import codec, events
@@ -15,6 +15,8 @@ from quantum_ops.errors import DecodeError
 from quantum_ops.history import entry, segment
 from tests.archive_rig import PLAN, flat
 
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Nothing here may depend on how busy the machine is."""
 ANY_FIELDS = st.lists(
     st.binary(max_size=30) | st.text(max_size=30).map(lambda t: t.encode("utf-8", "replace")),
     min_size=2,
@@ -22,6 +24,7 @@ ANY_FIELDS = st.lists(
 )
 
 
+@LOADED
 @given(ANY_FIELDS)
 def test_any_bytes_come_back_exactly(parts):
     line = entry.encode(PLAN, b"1769494530123-7", parts)
@@ -31,6 +34,7 @@ def test_any_bytes_come_back_exactly(parts):
     assert segment.wrong(line) == ""
 
 
+@LOADED
 @given(ANY_FIELDS)
 def test_the_form_is_the_canonical_one_that_any_json_library_writes(parts):
     line = entry.encode(PLAN, b"1-0", parts)
@@ -60,7 +64,7 @@ def test_doubled_names_and_their_order_are_kept():
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="no jq here")
-@settings(max_examples=10, deadline=None)
+@settings(LOADED, max_examples=10)
 @given(st.lists(st.text(max_size=9).map(lambda t: t.encode("utf-8", "replace")), min_size=2))
 def test_jq_reads_what_was_written(parts):
     line = entry.encode(PLAN, b"1-0", parts)

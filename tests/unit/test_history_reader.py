@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quantum_ops.history.blocks import Growing, tally
@@ -44,7 +44,7 @@ def test_the_whole_and_its_spans(folder):
     assert spans[RESULT].low == (T0, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(-5, COUNT + 5), st.integers(-5, COUNT + 5), st.sampled_from([None, PLAN, RESULT])
 )
@@ -61,7 +61,7 @@ def test_a_window_holds_exactly_what_it_should(folder, low, high, stream):
     assert [one.entry.id for one in numbered] == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(-5, COUNT + 5))
 def test_the_newest_up_to_a_moment(folder, upto):
     found = Archive(folder).newest(RESULT, until_ms(T0 + upto))
@@ -73,7 +73,7 @@ def test_the_newest_up_to_a_moment(folder, upto):
         assert found.at == expected[-1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, COUNT + 5))
 def test_reading_on_from_a_number(folder, start):
     assert ids(folder, start=start) == [id_of(n).decode() for n in range(start, COUNT)]
@@ -119,7 +119,7 @@ def test_a_reader_beside_a_writer_sees_what_was_durable(tmp_path):
         assert len(list(archive.read())) == len(archive) == 60
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_proofs_hold_for_every_entry_and_every_older_head(folder, data):
     archive = Archive(folder)
@@ -136,7 +136,7 @@ def test_proofs_hold_for_every_entry_and_every_older_head(folder, data):
     assert tree.consistency(old, size) == plain.consistency(old, size)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 700), max_size=8), st.integers(0, 9))
 def test_the_tree_grows_the_same_in_parts_of_any_size(parts, level):
     grown, plain, leaves, completed = merkle.Frontier(), merkle.Frontier(), [], []
