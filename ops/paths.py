@@ -60,6 +60,11 @@ class Paths:
         return self.home / "demo" / "data" if self.profile == "demo" else self.home / "data"
 
     @property
+    def demo_archive(self) -> Path:
+        """Folder of the demo's archive; that of the live system is ARCHIVE_DIR's business."""
+        return self.home / "demo" / "archive"
+
+    @property
     def demo_ledger(self) -> Path:
         """Folder of the demo's ledger; that of the live system is LEDGER_DIR's business."""
         return self.home / "demo" / "ledger"

@@ -59,11 +59,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0; 1 an error; 2 the archive is not what was written; 4 there is none."""
+    from ops.paths import Paths
     from quantum_ops.history.errors import ArchiveError
 
     folder = _folder(args.dir)
     if not folder.names() and args.action != "trim":
-        demo = folder.base.parent / "demo" / "archive"
+        demo = Paths.find().demo_archive
         hint = f"; the demo's is seen with --dir {demo}" if demo.exists() else ""
         why = f"no archive there yet; it begins with the first entry{hint}"
         print(f"{folder.base}: {why}", file=sys.stderr)
@@ -81,8 +82,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _folder(named: str) -> Folder:
     """The archive that is named, else that of the running system, else the one of the settings."""
-    import os
-
     from ops import running
     from ops.paths import Paths
     from quantum_ops import knobs
@@ -93,15 +92,11 @@ def _folder(named: str) -> Folder:
         return Folder(Path(named))
     paths = Paths.find()
     current = running.read(paths.current_env)
-    return Folder.find(
-        {
-            "QUANTUM_HOME": str(paths.home),
-            "QUANTUM_PROFILE": current.profile
-            if current
-            else os.environ.get("QUANTUM_PROFILE", ""),
-            "ARCHIVE_DIR": knobs.load(ArchiveSettings).folder,
-        }
-    )
+    if current and current.profile == "demo":
+        # Whatever the machine's settings say: the demo's archive is its own.
+        return Folder(paths.demo_archive)
+    wanted = knobs.load(ArchiveSettings).folder
+    return Folder.find({"QUANTUM_HOME": str(paths.home), "ARCHIVE_DIR": wanted})
 
 
 def _status(folder: Folder, args: argparse.Namespace) -> int:

@@ -81,14 +81,14 @@ def _make_way(paths: Paths, *, keep: bool) -> bool:
         leftovers.end(paths)
         # Somebody's own server on the folder: start will refuse, and its files stay whole.
         if not keep and data_folder.holder(paths.data) is None:
-            for folder in (paths.data, paths.demo_ledger):
+            for folder in (paths.data, paths.demo_ledger, paths.demo_archive):
                 if folder.exists():
                     shutil.rmtree(folder)
     return True
 
 
 def _make_key(paths: Paths) -> None:
-    """A key for the demo's ledger: checkpoints of pretend deployments never bear the real one."""
+    """A key for the demo's ledger and archive: what is pretended never bears the real one."""
     from ops.ledger_place import demo_key
     from quantum_ops.permits import new_key
 
@@ -115,6 +115,9 @@ def _environment(args: argparse.Namespace, mode: str, paths: Paths) -> dict[str,
         # Public, as everything here: it signs the pretend P3.4's plans and nothing else.
         "P33_RECONCILE_KEY": DEMO_RECONCILE_KEY,
         **ledger_place.demo(paths),
+        "ARCHIVE_DIR": str(paths.demo_archive),
+        "ARCHIVE_ORIGIN": "quantum-ops/demo-archive",
+        "ARCHIVE_KEY": str(ledger_place.demo_key(paths)),
         "P33_COOLDOWN_SEC": os.environ.get("P33_COOLDOWN_SEC", COOLDOWN_S),
         "UNIVERSE_REFRESH_SEC": os.environ.get("UNIVERSE_REFRESH_SEC", REFRESH_S),
         "UNIVERSE_AUDIT_FETCH": os.environ.get("UNIVERSE_AUDIT_FETCH", "true"),
@@ -152,5 +155,6 @@ what can be proven          ./run audit        (two violations are planted withi
 plans of the trading side   ./run redis-cli XREVRANGE quantum:stream:apply.plan + - COUNT 1
 deployments                 ./run redis-cli XREVRANGE quantum:stream:deploy.completed + - COUNT 1
 what became of them         ./run ledger list; head -40 {changelog}
+everything that was said    ./run archive      ./run archive verify
 all logs, live              ./run logs -f
 and stop it                 ./run stop"""
