@@ -84,16 +84,19 @@ class Archive:
         From the ``start``-th entry of the archive on. Blocks that hold none of them are not read.
         """
         everything = streams is None and since == FIRST and until == LAST
+        decode = entry.decode
         for segment_, held, wanted in self._wanted(streams, since, until, start):
             for block, raw in segment_.raw(held, wanted):
-                found = entry.decode_many(raw)
+                lines = raw[:-1].split(b"\n")
                 if start > block.first:
-                    found = found[start - block.first :]
-                if everything:
-                    yield from found
-                    continue
-                for one in found:
-                    if (streams is None or one.stream in streams) and since <= one.key <= until:
+                    lines = lines[start - block.first :]
+                # One at a time: a block of them decoded at once takes a third longer, because all
+                # of them are alive together.
+                for line in lines:
+                    one = decode(line)
+                    if everything or (
+                        (streams is None or one.stream in streams) and since <= one.key <= until
+                    ):
                         yield one
 
     def numbered(
