@@ -326,19 +326,32 @@ if what == "last" then
 end
 local read, last, executed, without, bare, proof = 0, "", 0, 0, "", nil
 local function over(entries, symbol, plan)
-  for _, entry in ipairs(entries) do
-    read, last = read + 1, entry[1]
-    local matches, made = judge(entry, symbol, plan)
-    if matches then
-      executed = executed + 1
-      if made then
-        proof = made
-        return
+  -- Of a million results of other plans none needs to be understood: where the last one had its
+  -- plan_id and its symbol, the next one has them, too. A field that stands there with another value
+  -- cannot match, whatever else there is; everything else is judged in full.
+  local plan_at, symbol_at = 0, 0
+  for number = 1, #entries do
+    local entry = entries[number]
+    local flat = entry[2]
+    if (plan == "" or flat[plan_at] ~= "plan_id" or flat[plan_at + 1] == plan)
+      and (symbol == "" or flat[symbol_at] ~= "symbol" or flat[symbol_at + 1] == symbol) then
+      for at = 1, #flat, 2 do
+        if flat[at] == "plan_id" then plan_at = at elseif flat[at] == "symbol" then symbol_at = at end
       end
-      without = without + 1
-      if bare == "" then bare = entry[1] end
+      local matches, made = judge(entry, symbol, plan)
+      if matches then
+        executed = executed + 1
+        if made then
+          read, last, proof = number, entry[1], made
+          return
+        end
+        without = without + 1
+        if bare == "" then bare = entry[1] end
+      end
     end
   end
+  read = #entries
+  if read > 0 then last = entries[read][1] end
 end
 if what == "back" then
   over(redis.call("XREVRANGE", stream, ARGV[2], "-", "COUNT", ARGV[3]), ARGV[4], ARGV[5])

@@ -3,7 +3,9 @@
 #
 # Expects ops/lib/redis.sh, $lua (text.lua and proofs.lua), $count, $symbol, $plan_id, $follow,
 # $timeout_s and $json. Exits.
-page=1000
+# Entries of one call: a process is started for each call, and the server serves nobody else during
+# it (10 to 20 ms).
+page=4000
 
 # Sets $line to the next line of $got.
 take() { line=${got%%"$nl"*} got=${got#*"$nl"}; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import time
@@ -30,7 +31,9 @@ def box(request, valkey, tmp_path):
 
 @pytest.fixture
 def client(valkey):
-    return valkey.connect()
+    made = valkey.connect()
+    yield made
+    made.close()
 
 
 def result(db, plan_id: str, id_: str = "*", **fields) -> str:
@@ -274,15 +277,41 @@ def test_lua_and_python_read_every_result_alike(client, entry, details, steps):
     single = dict(zip(flat[::2], flat[1::2], strict=True))
     db.execute_command("XADD", RESULTS, "*", *flat)
     db.execute_command("XADD", RESULTS, "*", *[part for pair in single.items() for part in pair])
-    for count in (2, 1):
-        search = proof_search.by_stream(db, proof_search.Wanted(), count)
-        reply = db.execute_command("EVAL_RO", LUA, 0, "back", "+", count, "", "")
+    sought = [("", ""), ("", "p"), ("null", ""), ("true", "p"), ("", "true")]
+    for count, (symbol, plan_id) in itertools.product((2, 1), sought):
+        wanted = proof_search.Wanted(symbol.encode(), plan_id.encode())
+        search = proof_search.by_stream(db, wanted, count)
+        reply = db.execute_command("EVAL_RO", LUA, 0, "back", "+", count, symbol, plan_id)
         found = json.loads(proof_view.as_json(search))
         assert reply[:4] == [search.searched, reply[1], search.executed, search.without]
         assert (reply[4].decode() or None) == found["newest_without_order_id"]
         assert (json.loads(reply[6]) if len(reply) > 6 else None) == found["proof"]
         if search.proof:
             assert reply[7].decode() in proof_view.as_text(search)
+
+
+def test_results_of_any_layout_are_passed_over_one_by_one(box, valkey):
+    # Given the wanted plan among neighbours whose fields stand in other places, or twice
+    db = valkey.connect()
+
+    def add(*flat: str) -> None:
+        db.execute_command("XADD", RESULTS, "*", *flat)
+
+    add("plan_id", "w", "symbol", "AUSDT", "executed", "true", "order_id", "7")
+    add("symbol", "w", "plan_id", "other", "executed", "true", "order_id", "1")
+    add("order_id", "plan_id", "executed", "true", "plan_id", "x", "symbol", "AUSDT")
+    add("plan_id", "x", "plan_id", "w", "executed", "true", "order_id", "2")
+    add("executed", "true", "order_id", "plan_id", "w", "3", "symbol", "plan_id")
+    add("plan_id", "w", "symbol", "BUSDT", "executed", "true", "order_id", "null")
+    add("plan_id", "x", "symbol", "AUSDT", "executed", "true", "order_id", "4")
+    done = box.run(SCRIPT, "--json", "--plan_id", "w")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["proof"]["order_id"]) == (0, "7")
+    assert (found["searched"], found["executed"], found["without_order_id"]) == (7, 2, 1)
+    found = json.loads(box.run(SCRIPT, "--json", "--symbol", "BUSDT").stdout)
+    assert (found["searched"], found["executed"], found["proof"]) == (7, 1, None)
+    found = json.loads(box.run(SCRIPT, "--json", "--symbol", "AUSDT", "--plan_id", "x").stdout)
+    assert (found["searched"], found["proof"]["order_id"]) == (1, "4")
 
 
 def test_follow_waits_for_the_proof_and_no_longer(box, valkey):
