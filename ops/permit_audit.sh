@@ -3,7 +3,7 @@
 #
 # Usage: ops/permit_audit.sh [--sample N] [--json] [--remote [--host user@host] [--key FILE]]
 #   --sample N   also show N permits of each kind (default 0, at most 1000)
-#   --json       one JSON object (docs/audit.md tells its fields)
+#   --json       one JSON object (docs/audit-scripts.md tells its fields)
 #   --remote     on another machine by ssh: --host and --key, or PERMIT_AUDIT_HOST, PERMIT_AUDIT_KEY
 #   server: REDIS_URL, or REDIS_HOST/REDIS_PORT/REDIS_DB/REDIS_PASSWORD, else the running system's,
 #   else 127.0.0.1:6379

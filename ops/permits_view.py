@@ -35,7 +35,7 @@ def as_text(census: Census) -> str:
 
 
 def as_json(census: Census) -> str:
-    """One line, in ASCII; the fields are told in docs/audit.md."""
+    """One line, in ASCII; the fields are told in docs/audit-scripts.md."""
     head = json.dumps(
         {
             "exit_code": exit_code(census),

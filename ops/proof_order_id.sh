@@ -7,7 +7,7 @@
 #   --symbol S    only executions in this symbol, written as the exchange writes it
 #   --plan_id ID  only the execution of this plan
 #   --follow      wait for a proof to come, --timeout seconds (default 60, at most 86400)
-#   --json        one JSON object (docs/audit.md tells its fields)
+#   --json        one JSON object (docs/audit-scripts.md tells its fields)
 #   --remote      on another machine by ssh: --host and --key, or PERMIT_AUDIT_HOST, PERMIT_AUDIT_KEY
 #   server: REDIS_URL, or REDIS_HOST/REDIS_PORT/REDIS_DB/REDIS_PASSWORD, else the running system's,
 #   else 127.0.0.1:6379

@@ -39,7 +39,7 @@ def as_text(search: Search) -> str:
 
 
 def as_json(search: Search) -> str:
-    """One line, in ASCII; the fields are told in docs/audit.md."""
+    """One line, in ASCII; the fields are told in docs/audit-scripts.md."""
     head = json.dumps(
         {
             "exit_code": exit_code(search),

@@ -18,6 +18,7 @@ class Box:
     """A machine with a ``PATH`` of its own; ``run(script, *argv, **environment)`` runs there."""
 
     def __init__(self, folder: Path, url: str, kind: str) -> None:
+        self.kind = kind
         self.environ = {"REDIS_URL": url, "QUANTUM_HOME": str(folder / "home"), "PATH": "/nowhere"}
         if kind == KINDS[0]:
             python = folder / "home" / "venv" / "bin" / "python"
