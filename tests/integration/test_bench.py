@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import machine, pairs, place, workload
+from tests.bench import audits, machine, pairs, place, workload
 from tests.bench.cases import CASES
+from tests.script_box import redis_cli
 from tests.servers import binary
 from tests.waiting import wait_until
 
@@ -156,3 +157,37 @@ def test_the_ledgers_command_measures_everything_and_verifies_it():
     assert (done.returncode, done.stderr) == (0, "")
     for row in ("append and sync", "record_many", "command line", ": consumer", "deploy events"):
         assert row in done.stdout
+
+
+def test_audit_scripts_benchmark_checks_every_answer():
+    redis_cli()
+    found = subprocess.run(
+        [sys.executable, "-m", "tests.bench.audits", "--quick"],
+        cwd=machine.ROOT, capture_output=True, text=True, check=False, timeout=110,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    for case in ("all permits", "a plan without index"):
+        for box in ("set-up checkout", "redis-cli alone"):
+            assert f"| {case}, {box} | " in found.stdout
+    assert "| the old method: text of redis-cli through a shell loop, " in found.stdout
+    assert "| 3,000 | " in found.stdout
+    assert "| 1,000 | " in found.stdout
+
+
+def test_audit_scripts_benchmark_refuses_a_wrong_answer(tmp_path):
+    # Given a server on which one permit is missing
+    redis_cli()
+    bench = audits.Bench(Path(binary("valkey")), tmp_path)
+    try:
+        bench.fill(30)
+        bench.permits("bare")
+        bench.server.db.delete("quantum:permit:plan0")
+        # Then no time of a run on it counts, by hand or ours
+        for run in (bench.scan, lambda: bench.permits("bare")):
+            with pytest.raises(audits.WrongError, match="29"):
+                run()
+        bench.server.db.xtrim(audits.RESULTS, 5, approximate=False)
+        with pytest.raises(audits.WrongError):
+            bench.paging()
+    finally:
+        bench.server.close()
