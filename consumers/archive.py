@@ -63,6 +63,9 @@ def write(context: Context) -> None:
     commit=write,
     teardown=end,
     max_deliveries=FOREVER,
+    # An entry that is there already is recognised.
+    replay_safe=True,
+    effects_outside="the archive's files",
 )
 def archive(flat: list[bytes], context: Context) -> None:
     """Copies every entry of every stream to append-only files, byte for byte."""

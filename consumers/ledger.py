@@ -19,7 +19,7 @@ from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
 from quantum_ops.errors import ConfigurationError, Hold, QuantumError, Reject
 from quantum_ops.events import AuditFinding, DeployCompleted, Severity
-from quantum_ops.ledger import book, entry, index, spool, tags
+from quantum_ops.ledger import book, entry, index, outbox, spool, tags
 from quantum_ops.ledger.errors import InvalidEntryError, LedgerError
 from quantum_ops.publisher import Publisher
 from quantum_ops.settings import LedgerSettings
@@ -27,7 +27,7 @@ from quantum_ops.signoff import intake
 from quantum_ops.signoff.evidence import Evidence
 from quantum_ops.signoff.keeper import Keeper
 from quantum_ops.signoff.telling import DIFFERS, Teller
-from quantum_ops.streams import DEPLOY_COMPLETED, LEDGER_RECORDED
+from quantum_ops.streams import DEPLOY_COMPLETED, LEDGER_RECORDED, ledger_warned
 
 ROOT = Path(__file__).resolve().parent.parent
 FINDINGS: dict[str, tuple[Severity, str]] = {
@@ -169,6 +169,9 @@ def tidy(context: Context) -> None:
     retry_cap_s=1.0,
     # Recording again changes nothing, and a deploy must not be buried because a host went down.
     max_deliveries=20,
+    # The journal recognises what it has, and what was told of it is remembered.
+    replay_safe=True,
+    effects_outside="the ledger's journal",
 )
 def ledger(event: DeployCompleted, context: Context) -> None:
     """Records each deploy.completed in the signoff ledger and tells of it on ledger.recorded."""
@@ -180,6 +183,10 @@ def ledger(event: DeployCompleted, context: Context) -> None:
         "deploy_recorded", outcome=receipt.outcome, operation_id=receipt.operation_id,
         seq=receipt.seq, id=context.entry_id,
     )  # fmt: skip
+    if done.findings:
+        # Recording again changes nothing; neither must it warn again.
+        record = outbox.sha256(receipt.line)[:32] if receipt.line else ""
+        context.once(ledger_warned(context.entry_id, record), ttl_s=DEPLOY_COMPLETED.retention_s)
     for name, detail in done.findings.items():
         context.publish(
             AuditFinding(

@@ -104,6 +104,8 @@ def tidy(context: Context) -> None:
     setup=Desk,
     tick=tidy,
     tick_s=TIDY_EVERY_S,
+    # What was proven or told stands in the index, for longer than results stay in their stream.
+    replay_safe=True,
 )
 def order_proof(event: ApplyPlan | ApplyResult, context: Context) -> None:
     """Proves each execution by its order id, and finds those without one or with another's."""

@@ -6,7 +6,6 @@ no HTTP call: a slow exchange never delays a permit.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,14 +23,13 @@ from quantum_ops.p33 import snapshot
 from quantum_ops.p33.allowlist import Allowlist
 from quantum_ops.p33.amounts import ZERO
 from quantum_ops.p33.decision import EVALUATED, MAX_AGE_S, Decision, decide
+from quantum_ops.p33.subject import MAX_SYMBOL, Subject, of_malformed, of_plan
 from quantum_ops.p33.watch import Watch
 from quantum_ops.settings import P33Settings
 
 GATE = "p33"
 BLOCK_MS = 200
 """Longest wait for plans between two looks at the universe while nothing is to be decided."""
-MAX_SYMBOL = 64
-MAX_PLAN_ID = 256
 _NOTHING_KNOWN = snapshot.Snapshot()
 
 
@@ -97,9 +95,9 @@ def deny_buried(flat: Sequence[bytes], error: Exception, context: Context) -> No
     try:
         plan = codec.decoder(ApplyPlan)(flat)
     except DecodeError as malformed:
-        subject, reason, problem = _malformed(flat), "malformed_plan", str(malformed)
+        subject, reason, problem = of_malformed(flat), "malformed_plan", str(malformed)
     else:
-        subject, reason, problem = _failed(plan), "gate_failed", str(error)
+        subject, reason, problem = of_plan(plan), "gate_failed", str(error)
     if subject is None:
         return
     plan_id = subject.plan_id
@@ -121,6 +119,8 @@ def deny_buried(flat: Sequence[bytes], error: Exception, context: Context) -> No
     idle=look,
     last_words=deny_buried,
     block_ms=BLOCK_MS,
+    # A permit says that a plan may be executed now.
+    replay_safe=False,
 )
 def p33(plan: ApplyPlan, context: Context) -> None:
     """Permits or denies each plan by the exchange's position, the ledger and the universe."""
@@ -131,38 +131,14 @@ def p33(plan: ApplyPlan, context: Context) -> None:
     made = decide(
         plan, known, state.allowlist, context.settings, now_s=state.now_s, age_s=context.age_s
     )
-    _settle(context, _Subject(plan.plan_id, plan.symbol, permits.plan_sha256(plan)), made, known)
+    _settle(context, Subject(plan.plan_id, plan.symbol, permits.plan_sha256(plan)), made, known)
     if made.reason == "malformed_plan":
         raise Reject(f"malformed_plan: {made.detail['problem']}", keep_effects=True)
 
 
-class _Subject(msgspec.Struct, frozen=True):
-    """The plan that a permit is about."""
-
-    plan_id: str
-    symbol: str
-    sha256: str
-
-
-def _malformed(flat: Sequence[bytes]) -> _Subject | None:
-    """What the bytes are about, as far as they can be read."""
-    plan_id = _only(flat, b"plan_id")
-    if not 0 < len(plan_id) <= MAX_PLAN_ID:
-        return None
-    digest = hashlib.sha256(msgspec.msgpack.encode(list(flat))).hexdigest()
-    return _Subject(plan_id, _only(flat, b"symbol")[:MAX_SYMBOL], f"malformed:{digest}")
-
-
-def _failed(plan: ApplyPlan) -> _Subject | None:
-    """The plan that was delivered too often without an outcome."""
-    if plan.decision not in EVALUATED:
-        return None
-    return _Subject(plan.plan_id, plan.symbol, permits.plan_sha256(plan))
-
-
 def _settle(
     context: Context,
-    subject: _Subject,
+    subject: Subject,
     made: Decision,
     known: snapshot.Snapshot = _NOTHING_KNOWN,
 ) -> None:
@@ -175,7 +151,7 @@ def _settle(
     _write(context, subject, made, known)
 
 
-def _contradict(context: Context, subject: _Subject, decided: Any) -> None:
+def _contradict(context: Context, subject: Subject, decided: Any) -> None:
     """Another plan under a known id: the denial replaces whatever was permitted under it."""
     # A bytes value is the earlier plan's hash; anything else is a key that somebody spoilt.
     earlier = decided.decode("utf-8", "replace") if isinstance(decided, bytes) else str(decided)
@@ -198,7 +174,7 @@ def _contradict(context: Context, subject: _Subject, decided: Any) -> None:
 
 def _write(
     context: Context,
-    subject: _Subject,
+    subject: Subject,
     made: Decision,
     known: snapshot.Snapshot = _NOTHING_KNOWN,
 ) -> None:
@@ -227,7 +203,7 @@ def _write(
 
 
 def _document(
-    subject: _Subject, made: Decision, known: snapshot.Snapshot, state: State, ttl_s: int
+    subject: Subject, made: Decision, known: snapshot.Snapshot, state: State, ttl_s: int
 ) -> permits.Permit:
     created_at = round(state.now_s, 3)
     absent = msgspec.UNSET
@@ -256,12 +232,3 @@ def _ask_decided(plan_id: str) -> bytes:
 
 def _moment(now_s: float) -> datetime:
     return datetime.fromtimestamp(int(now_s * 1000) / 1000, UTC)
-
-
-def _only(flat: Sequence[bytes], name: bytes) -> str:
-    """The one value of ``name`` as text; empty if it is missing, doubled or no UTF-8."""
-    found = [flat[at + 1] for at in range(0, len(flat) - 1, 2) if flat[at] == name]
-    try:
-        return found[0].decode() if len(found) == 1 else ""
-    except UnicodeDecodeError:
-        return ""

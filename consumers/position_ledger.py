@@ -7,9 +7,7 @@ P3.3's mismatch checks off. A hash may hold these fields alone: it is a ledger o
 
 from __future__ import annotations
 
-import re
-
-from quantum_ops import order_id, streams
+from quantum_ops import position_note, streams
 from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
 from quantum_ops.events import ApplyResult
@@ -17,8 +15,6 @@ from quantum_ops.publisher import run_script
 from quantum_ops.scripts import Script
 from quantum_ops.settings import PositionLedgerSettings
 
-SOURCE = "quantum_ops"
-_MOMENT = re.compile(r"[0-9TZ:.+ -]{1,40}", re.ASCII)
 NOTE = Script(
     """
 -- KEYS: ledger. ARGV: entry id, name, value, ... Gives 1 if written, 0 if a newer result stands.
@@ -37,7 +33,8 @@ return 1
 )
 
 
-@consumer(streams.APPLY_RESULT, settings=PositionLedgerSettings)
+# An older result never replaces a newer one.
+@consumer(streams.APPLY_RESULT, settings=PositionLedgerSettings, replay_safe=True)
 def position_ledger(event: ApplyResult, context: Context) -> None:
     """Notes order, plan and time of each executed apply.result beside the symbol's ledger."""
     if not event.executed:
@@ -45,17 +42,10 @@ def position_ledger(event: ApplyResult, context: Context) -> None:
     if not context.settings.symbol_regex.fullmatch(event.symbol):
         context.log.warning("result_of_odd_symbol", symbol=event.symbol[:40], id=context.entry_id)
         return
-    order = order_id.find(event)
-    if not order:
-        # Nothing at all, so that plan, time and order in the hash always belong together.
+    fields = position_note.of(event, context.entry_id)
+    if not fields:
         context.log.warning("result_without_order_id", symbol=event.symbol, id=context.entry_id)
         return
-    fields = {
-        "last_order_id": order,
-        "last_plan_id": event.plan_id,
-        "last_result_at": _moment(event, context),
-        "metadata_source": SOURCE,
-    }
     # Not an effect of the acknowledgement: two processes may settle in the wrong order, a claimed
     # entry comes late. Compared and written in one step, a repeat or an older result does nothing,
     # so it may happen before the acknowledgement, any number of times.
@@ -63,10 +53,3 @@ def position_ledger(event: ApplyResult, context: Context) -> None:
     key = streams.position_ledger(event.symbol)
     if not run_script(context.db, NOTE, [key], [context.entry_id, *flat]):
         context.log.debug("older_result_ignored", symbol=event.symbol, id=context.entry_id)
-
-
-def _moment(event: ApplyResult, context: Context) -> str:
-    """The result's own timestamp as it was written; without one, the entry's (epoch seconds)."""
-    if _MOMENT.fullmatch(event.timestamp):
-        return event.timestamp
-    return f"{int(context.entry_id.partition('-')[0]) / 1000:.3f}"

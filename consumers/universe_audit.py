@@ -100,6 +100,8 @@ def look(context: Context) -> None:
     settings=UniverseAuditSettings,
     tick=look,
     tick_s=LOOK_EVERY_S,
+    # Only the last one is known to have been judged; an older one would look like a gap.
+    replay_safe=False,
 )
 def universe_audit(event: UniverseChanged | UniverseChecked, context: Context) -> None:
     """Checks each change of the universe, and the universe against a second fetch."""

@@ -48,6 +48,12 @@ class Consumer:
     are. ``commit(context)`` runs before anything that was handled is acknowledged: what must be
     durable first is made so there; raising :class:`~quantum_ops.errors.Hold` it is called again
     until it passes. ``teardown(context)`` runs once, when the process was asked to stop.
+
+    ``replay_safe`` says whether entries that were handled may be handed over again, however old:
+    nothing is then decided, recorded or told a second time. ``./run replay --redeliver`` refuses
+    any other consumer, and ``./run restore`` never lets it begin earlier than it was.
+    ``effects_outside`` names effects that are not in Redis, empty for none: no scratch server can
+    hold those, so such a consumer is not replayed into one.
     """
 
     name: str
@@ -64,6 +70,8 @@ class Consumer:
     raw: bool = False
     commit: Commit | None = None
     teardown: Teardown | None = None
+    replay_safe: bool = False
+    effects_outside: str = ""
     settings: type | None = None
     batch: int | None = None
     block_ms: int | None = None

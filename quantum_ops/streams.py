@@ -110,6 +110,7 @@ LEDGER_TOLD: Final = "quantum:ops:ledger:told"
 PERMIT_AUDIT_LOOKED: Final = "quantum:ops:permit_audit:looked"
 ARCHIVE_TRIMMED: Final = "quantum:ops:archive:trimmed"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
+RESTORE: Final = "quantum:ops:restore"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"
 
@@ -125,6 +126,11 @@ def checkpoint(stream_key: str, group: str) -> str:
     Kept outside the group, so that a destroyed group is recreated there and nowhere else.
     """
     return f"quantum:ops:checkpoint:{group}:{short(stream_key)}"
+
+
+def refilled(stream_key: str) -> str:
+    """Stream that a restore fills, until it takes the place of the real one."""
+    return f"quantum:ops:refilled:{short(stream_key)}"
 
 
 def idempotency(stream_key: str, event_id: str) -> str:
@@ -165,6 +171,11 @@ def planned(plan_id: str) -> str:
 def proof_told(finding: str, plan_id: str) -> str:
     """String: this Finding about this plan has been told."""
     return f"quantum:ops:order_proof:told:{finding}:{plan_id}"
+
+
+def ledger_warned(entry_id: str, record: str) -> str:
+    """String: what the ledger had to warn of with this deployment and record (digest) was told."""
+    return f"quantum:ops:ledger:warned:{entry_id}:{record}"
 
 
 def audited_case(plan_id: str) -> str:

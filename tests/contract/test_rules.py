@@ -60,6 +60,20 @@ def test_every_consumer_has_its_name_and_its_stanza(name):
     assert f"[program:{name}]" in stanza.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", consumer.names("consumers"))
+def test_every_consumer_states_whether_it_is_replay_safe(name):
+    source = (ROOT / "consumers" / f"{name}.py").read_text(encoding="utf-8")
+    [decorator] = [
+        one
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and node.name == name
+        for one in node.decorator_list
+    ]
+    assert isinstance(decorator, ast.Call)
+    stated = [keyword.arg for keyword in decorator.keywords]
+    assert "replay_safe" in stated, "may its entries be handed over again? see docs/restore.md"
+
+
 @pytest.mark.parametrize("name", PRODUCERS)
 def test_every_producer_has_its_module_and_its_stanza(name):
     assert (ROOT / "producers" / f"{name}.py").exists()

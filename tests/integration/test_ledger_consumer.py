@@ -397,3 +397,18 @@ def test_a_secret_in_an_event_is_recorded_nowhere_and_makes_no_repeat_another_de
     assert data["redis_snapshot"].endswith("api_key\n[redacted]\nn\n1\n")
     assert data["evidence"] == "incomplete"
     rig.holds()
+
+
+def test_what_is_handed_over_again_records_and_warns_of_nothing_again(rig):
+    # Given a deploy that breaks a rule, and one without blemish
+    rig.send(outcome="ROLLBACK")
+    rig.send()
+    rig.settle()
+    told, records = rig.findings(), rig.records()
+    assert [one.finding for one in told] == ["ledger_rule_broken"]
+    # When an operator sets the group back to the beginning
+    rig.db.xgroup_setid(SOURCE, "ledger", "0")
+    rig.settle()
+    # Then nothing was recorded or told a second time
+    assert rig.findings() == told
+    assert rig.records() == records
