@@ -11,6 +11,7 @@ import json
 import random
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -43,6 +44,8 @@ class TradingSide:
         self._plans = Plans(seed, reconcile_key)
         self._turns = 0
         self._orders = 0
+        # An exchange gives no id twice; nor does this one when it is started again on old data.
+        self._first_order = int(time.time()) * 1000
         self._planted = False
         self._amounts = dict.fromkeys(TRADED, 0.0)
         self._waiting: list[tuple[float, Wish]] = []
@@ -111,7 +114,7 @@ class TradingSide:
     ) -> None:
         symbol = plan["symbol"]
         self._orders += 1
-        order = str(4_000_000_000 + self._orders)
+        order = str(self._first_order + self._orders)
         result = {
             "plan_id": plan["plan_id"],
             "symbol": symbol,
