@@ -7,7 +7,10 @@ back. Events of the trading side carry no envelope; ours carry ``event_id``, ``o
 
 from __future__ import annotations
 
+import contextlib
+import time
 import uuid
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, ClassVar, Literal
@@ -24,8 +27,21 @@ RiskClass = Literal["READ_ONLY", "LOW_RISK_CONFIG", "SERVICE_RESTART", "FILESYST
 
 def now() -> datetime:
     """The present moment in UTC, cut to the millisecond as it travels on the wire."""
-    moment = datetime.now(UTC)
+    moment = datetime.fromtimestamp(_clock[-1](), UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+_clock: list[Callable[[], float]] = [lambda: time.time()]  # noqa: PLW0108 - looked up each time, for whoever freezes it
+
+
+@contextlib.contextmanager
+def told_by(now_s: Callable[[], float]) -> Iterator[None]:
+    """Let :func:`now` follow another clock meanwhile: events of a replay occur in its time."""
+    _clock.append(now_s)
+    try:
+        yield
+    finally:
+        _clock.pop()
 
 
 def new_id() -> str:
