@@ -99,6 +99,8 @@ class Files:
         digest = sha256(content)
         found = _content(path)
         drift = None
+        if found == content and self._is_as_remembered(name, digest, up_to, path):
+            return None
         if found != content:
             # Asked before and after the slow part: an editor may save while we write.
             self._is_ours(name, found, is_ours)
@@ -142,6 +144,11 @@ class Files:
             drift = Drift(name, "", told["found"], kept, ours, new=False)
         self._save(name, {**known, "signature": signature(ours), "up_to": up_to})
         return True, drift
+
+    def _is_as_remembered(self, name: str, digest: str, up_to: int, path: Path) -> bool:
+        """Whether the last time ended here: it is remembered only once the file is durable."""
+        known = {"sha256": digest, "up_to": up_to, "signature": signature(path)}
+        return self._remembered(name) == known and not _beside(path).exists()
 
     def _is_ours(self, name: str, found: bytes | None, is_ours: Callable[[bytes], bool]) -> bool:
         """Whether ``found`` may be replaced."""

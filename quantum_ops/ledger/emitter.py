@@ -10,7 +10,7 @@ render the same bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -45,6 +45,8 @@ _ANOTHER_TYPE = re.compile(
 )
 _LITERAL_LINE = re.compile(rf"(?! *(?:```|~~~))(?:{_SHOWN}*{_INK})?")
 _ESCAPED = re.compile(f'[^ -~{_LETTERS}]|["\\\\]')
+_ONLY_TEXT = {str}
+_LONGEST_KEPT, _MOST_KEPT = 100, 4096
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 
@@ -61,18 +63,36 @@ def block(data: Mapping[str, Any]) -> str:
     if not data:
         return "--- {}\n"
     lines = ["---"]
+    # What most fields are, texts and lists and maps of texts, is written here; a ledger is rendered
+    # again as a whole now and then, and a call for each value would take as long as all the rest.
     for name, value in data.items():
-        if type(value) is str and name not in TIMES:
-            shown = _text(value) if "\n" not in value else _lines(value)
-            lines.append(f"{_key(name)} {shown}")
+        kind = type(value)
+        if kind is str and name not in TIMES:
+            shown = _lines(value) if "\n" in value else _TEXTS[value]
+            lines.append(f"{_KEYS[name]} {shown}")
+        elif kind is list and name not in TIMES and {*map(type, value)} == _ONLY_TEXT:
+            lines.append(_KEYS[name])
+            lines += [f"  - {_TEXTS[one]}" for one in value]
+        elif (
+            kind is dict and {*map(type, value.values())} == _ONLY_TEXT and TIMES.isdisjoint(value)
+        ):
+            lines.append(_KEYS[name])
+            lines += [f"  {_INNER_KEYS[inner]} {_TEXTS[one]}" for inner, one in value.items()]
         else:
             lines.extend(_field(name, value, ""))
     lines.append("")
     return "\n".join(lines)
 
 
+def line(name: str, value: str) -> str:
+    """What ``block`` writes for a text that has no end of line in it."""
+    if name in TIMES and _is_time(value):
+        return f"{_KEYS[name]} {value}"
+    return f"{_KEYS[name]} {_TEXTS[value]}"
+
+
 def _field(name: str, value: Any, indent: str) -> Iterator[str]:
-    key = _key(name).replace("\n", f"\n{indent}")
+    key = _KEYS[name].replace("\n", f"\n{indent}")
     shown = _scalar(name, value)
     if shown is not None:
         yield f"{indent}{key} {shown}"
@@ -112,12 +132,6 @@ def _scalar(name: str, value: Any) -> str | None:
     raise TypeError(f"{name}: {type(value).__name__} cannot stand in the ledger: write it as text")
 
 
-@lru_cache(maxsize=4096)
-def _key(name: str) -> str:
-    shown = _text(name)
-    return f"{shown}:" if len(shown) <= LONGEST_SIMPLE_KEY else f"? {shown}\n:"
-
-
 def _text(value: str) -> str:
     plain = (
         _PLAIN.fullmatch(value)
@@ -140,6 +154,32 @@ def _lines(value: str) -> str:
     return "\n".join(["|" if ends else "|-", *(f"  {line}" if line else "" for line in lines)])
 
 
+class _Memo(dict[str, str]):
+    """How texts were shown, for those that come again and again: an operation's are much alike."""
+
+    def __init__(self, show: Callable[[str], str]) -> None:
+        super().__init__()
+        self._show = show
+
+    def __missing__(self, value: str) -> str:
+        shown = self._show(value)
+        if len(value) <= _LONGEST_KEPT:
+            if len(self) >= _MOST_KEPT:
+                self.clear()
+            self[value] = shown
+        return shown
+
+
+def _key(name: str) -> str:
+    shown = _text(name)
+    return f"{shown}:" if len(shown) <= LONGEST_SIMPLE_KEY else f"? {shown}\n:"
+
+
+_TEXTS = _Memo(_text)
+_KEYS = _Memo(_key)
+_INNER_KEYS = _Memo(lambda name: _key(name).replace("\n", "\n  "))
+
+
 def _escape(found: re.Match[str]) -> str:
     char = found[0]
     if char in _SHORT:
@@ -147,6 +187,7 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\u{ord(char):04x}" if char <= "\uffff" else f"\\U{ord(char):08x}"
 
 
+@lru_cache(maxsize=64)
 def _is_time(value: str) -> bool:
     """Whether ``value`` is a moment that exists; YAML 1.1 readers stumble over any other."""
     found = _TIME.fullmatch(value)

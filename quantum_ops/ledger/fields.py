@@ -7,6 +7,7 @@ specification's example entries.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 ORDER = (
@@ -43,9 +44,12 @@ ORDER = (
 PROOF_ORDER = ("sha256", "sha256_full", "size_bytes", "mtime_utc")
 CONFLICT_ORDER = ("record", "operation_id", "conflicts_with", "rejected")
 
-_RANK = {name: rank for rank, name in enumerate(ORDER)}
-_PROOF_RANK = {name: rank for rank, name in enumerate(PROOF_ORDER)}
-_CONFLICT_RANK = {name: rank for rank, name in enumerate(CONFLICT_ORDER)}
+_RANKS = {
+    kind: {name: rank for rank, name in enumerate(order)}
+    for kind, order in {
+        "entry": ORDER, "proof_file": PROOF_ORDER, "conflict": CONFLICT_ORDER, "map": (),
+    }.items()
+}  # fmt: skip
 
 
 def ordered(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,18 +58,22 @@ def ordered(data: Mapping[str, Any]) -> dict[str, Any]:
     Names that it does not know come last, sorted; so do the names of maps inside, except for
     ``proof_file`` and for the entry that a conflict rejected.
     """
-    ranks = _CONFLICT_RANK if "record" in data else _RANK
-    return {name: _inside(name, value) for name, value in _sorted(data, ranks)}
+    found = {}
+    for name in _order(tuple(data), "conflict" if "record" in data else "entry"):
+        value = data[name]
+        found[name] = _inside(name, value) if isinstance(value, dict) else value
+    return found
 
 
-def _inside(name: str, value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
+def _inside(name: str, value: dict[str, Any]) -> dict[str, Any]:
     if name == "rejected":
         return ordered(value)
-    return dict(_sorted(value, _PROOF_RANK if name == "proof_file" else {}))
+    kind = "proof_file" if name == "proof_file" else "map"
+    return {inner: value[inner] for inner in _order(tuple(value), kind)}
 
 
-def _sorted(data: Mapping[str, Any], ranks: Mapping[str, int]) -> list[tuple[str, Any]]:
-    last = len(ranks)
-    return sorted(data.items(), key=lambda item: (ranks.get(item[0], last), item[0]))
+# Entries have the same few sets of names, over and over.
+@lru_cache(maxsize=1024)
+def _order(names: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    ranks = _RANKS[kind]
+    return tuple(sorted(names, key=lambda name: (ranks.get(name, len(ranks)), name)))

@@ -55,6 +55,7 @@ _UP_TO = re.compile(rb"^<!-- up to record ([0-9]+) -->$", re.MULTILINE)
 _CHUNK = re.compile(
     rb"^<!-- record [0-9, a-z]+ -->\n```yaml\n---.*?^```\n", re.MULTILINE | re.DOTALL
 )
+_NUMBER = re.compile(rb"[0-9]+")
 _BEFORE_MARK = re.compile(
     rb"^(?:rolled_back_by: .*|rollback_of: .*|outcome: .*|```)\n", re.MULTILINE
 )
@@ -163,7 +164,7 @@ def legacy_section(file: str, size: int, shown: bytes) -> bytes:
 
 def seqs(entry: bytes) -> list[int]:
     """The numbers of the records that an entry's text comes from: its own, and of what undid it."""
-    return [int(one) for one in re.findall(rb"[0-9]+", entry.split(b"\n", 1)[0])]
+    return [int(one) for one in _NUMBER.findall(entry, 0, entry.find(b"\n"))]
 
 
 def up_to(text: bytes) -> int | None:

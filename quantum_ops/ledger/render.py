@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from quantum_ops.ledger import emitter, fields, pages
+from quantum_ops.ledger import emitter, fields, pages, quick
 
 CHANGELOG = "OPS_CHANGELOG.md"
 """The name that the projection of the changelog goes by, whatever the file is called."""
@@ -35,8 +35,7 @@ ID = re.compile(r"OPS-[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{3,}")
 _OCCURRED = re.compile(r"[0-9]{4}-[0-9]{2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record as it is shown. ``operation_id`` and ``rollback_of`` are empty for conflicts."""
 
     seq: int
@@ -79,7 +78,10 @@ class Contents:
             for part, text in texts.items()
             if every_page or part not in shown
         }
-        found |= {f"{month}.yaml": self.month(month) for month in counts}
+        blocks: dict[str, list[str]] = {month: [] for month in counts}
+        for one in self.entries:
+            blocks[one.month].append(one.block)
+        found |= {f"{month}.yaml": month_text(month, of) for month, of in blocks.items()}
         for name, content in self.legacy.items():
             if name.endswith(".yaml"):
                 found[legacy_name(name)] = content
@@ -128,6 +130,10 @@ def read(lines: Iterable[bytes]) -> Contents:
     contents = Contents()
     legacy_parts: dict[str, list[Mapping[str, Any]]] = {}
     for line in lines:
+        shown = _quick(line)
+        if shown:
+            contents.entries.append(shown)
+            continue
         record = parsed(line)
         shown = entry(record)
         if shown:
@@ -136,6 +142,15 @@ def read(lines: Iterable[bytes]) -> Contents:
             legacy_parts.setdefault(record["data"]["name"], []).append(record["data"])
     contents.legacy = {name: join(parts) for name, parts in legacy_parts.items()}
     return contents
+
+
+def _quick(line: bytes) -> Entry | None:
+    """What ``entry`` gives for the line's record, without parsing it; None if it must be parsed."""
+    found = quick.show(line)
+    if not found:
+        return None
+    operation_id = found.operation_id if ID.fullmatch(found.operation_id) else ""
+    return Entry(found.seq, found.month, operation_id, found.rollback_of, found.block)
 
 
 def parsed(line: bytes) -> dict[str, Any]:

@@ -106,7 +106,9 @@ def test_an_answer_of_more_than_a_mebibyte_is_given_up_and_the_next_one_comes(ho
     db.set("big", b"x" * (resp.MOST_BYTES + 1))
     db.rpush("many", *range(300_000))
     db.set("k", "v")
-    lines, problems = shown(host, "GET big", "LRANGE many 0 -1", "GET k")
+    asked = ["GET big", "LRANGE many 0 -1", "GET k"]
+    found = snapshot.look(asked, host.root, host.environ, soon(60))
+    lines, problems = found.fields["redis_snapshot"].splitlines(), found.problems
     assert lines == ["# redis-cli GET k", "v"]
     assert [problem.split(":")[0] for problem in problems] == [
         "redis GET big",

@@ -1,0 +1,128 @@
+"""Rendering without parsing gives what parsing gives, or leaves the line alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quantum_ops.ledger import emitter, entry, fields, quick, render
+from tests import ledger_rig, plain_emitter
+from tests.ledger_story import NOON, request
+from tests.programs import FULL
+from tests.unit.test_ledger_emitter import HOSTILE, TIMES, names, scalars, texts, values
+
+CLOSE = [
+    ',"',
+    '","',
+    '"},"digest":"',
+    ',"notes":"x"',
+    '{"data":{',
+    "abc,",
+    '"',
+    "\\",
+    '\\"',
+    "}",
+    ",",
+]
+hostile = st.one_of(
+    texts, st.sampled_from([*CLOSE, *TIMES, *HOSTILE, "OPS-2026-01-27-001", "ROLLBACK"])
+)
+inside = st.one_of(
+    hostile, scalars, st.lists(hostile, max_size=4),
+    st.dictionaries(names | st.sampled_from(CLOSE), hostile | scalars, max_size=4),
+    st.lists(st.dictionaries(names, hostile, max_size=2), max_size=2), values,
+)  # fmt: skip
+members = st.dictionaries(
+    st.sampled_from(fields.ORDER) | st.sampled_from(["unknown", *CLOSE, "digest", "id", "seq"]),
+    inside, max_size=8,
+)  # fmt: skip
+data = st.builds(
+    lambda found, more: {**found, **more}, members,
+    st.fixed_dictionaries({"operation_id": hostile, "outcome": hostile, "rollback_of": hostile}),
+)  # fmt: skip
+
+
+def line_of(found, kind="operation.recorded", seq=7):
+    """The line of a record around ``found``, as the journal writes it."""
+    made = ledger_rig.record(kind, found)
+    source = {"stream": "s", "stream_id": '1-1"}', "host": "h"}
+    return ledger_rig.line({**made, "source": source, "seq": seq})
+
+
+def same(line):
+    """Whether the line is shown as parsing it shows it; True too if it is left alone."""
+    shown = render._quick(line)
+    return shown is None or shown == render.entry(render.parsed(line))
+
+
+@settings(max_examples=20_000 if FULL else 200, deadline=None)
+@given(st.one_of(members, data))
+def test_any_operation_is_shown_as_parsing_shows_it(found):
+    assert same(line_of(found))
+
+
+@settings(max_examples=20_000 if FULL else 200, deadline=None)
+@given(data, st.integers(0, 2000), st.binary(max_size=3), st.integers(0, 3))
+def test_a_damaged_line_is_never_shown_as_if_it_were_whole(found, at, put, taken):
+    # given a line in which bytes were changed, put in or taken out
+    line = line_of(found)
+    damaged = line[: at % len(line)] + put + line[at % len(line) + taken :]
+    shown = render._quick(damaged)
+    # when it is shown without parsing / then parsing it gives the very same
+    if shown is not None:
+        assert shown == render.entry(render.parsed(damaged))
+
+
+@pytest.mark.parametrize("line", [
+    b"", b"{}", b"not json", line_of({"operation_id": "x", "outcome": "y"}, "conflict.rejected"),
+    line_of({"operation_id": "x", "outcome": "y"}, "drift.detected"),
+    line_of({"operation_id": "x", "outcome": "y"}).replace(b"recorded", b"record\xff"),
+    line_of({"operation_id": "x", "outcome": "y", "notes": "a"}).replace(b'"a"', b'"\x01"'),
+    line_of({"operation_id": "x", "outcome": "y", "zzz": "a"}), line_of({"notes": "only"}),
+    line_of({"operation_id": "x", "outcome": "y", "services_status": {"a": "b", "notes": "c"}}),
+])  # fmt: skip
+def test_what_is_not_plain_is_left_to_parsing(line):
+    assert quick.show(line) is None
+
+
+def test_what_the_tools_record_is_shown_quickly():
+    # given entries as they are, with evidence, a rollback, notes that need quotes
+    asked = request(notes="a: b #c", outcome="ROLLBACK", rollback_of="OPS-2026-01-27-001",
+                    allowed_services=["a", "b"], allowed_paths=["x/"],
+                    evidence={"git_commit": "a" * 40, "git_dirty": True, "proof_file": {
+                        "sha256": "1234", "sha256_full": "12" * 32, "size_bytes": 5,
+                        "mtime_utc": "2026-01-27T06:15:30Z"}, "services_status": {"a-b": "active"},
+                        "redis_snapshot": "# redis-cli GET x\nv\n"})  # fmt: skip
+    line = line_of(entry.data(asked, "OPS-2026-01-27-002", NOON))
+    # when they are shown / then nothing had to be parsed, and every byte is the same
+    shown = render._quick(line)
+    assert shown == render.entry(render.parsed(line))
+    assert (shown.operation_id, shown.rollback_of) == ("OPS-2026-01-27-002", "OPS-2026-01-27-001")
+    assert quick.show(line) is not None
+
+
+@settings(max_examples=20_000 if FULL else 200, deadline=None)
+@given(st.one_of(members, st.dictionaries(names, values, max_size=8)))
+def test_the_emitter_writes_what_the_plain_one_writes(found):
+    wanted = plain_emitter.ordered(found)
+    assert list(fields.ordered(found)) == list(wanted)
+    assert emitter.block(fields.ordered(found)) == plain_emitter.block(wanted)
+    # and again, now that it remembers
+    assert emitter.block(fields.ordered(found)) == plain_emitter.block(wanted)
+
+
+def test_what_is_remembered_stays_bounded():
+    for number in range(3 * emitter._MOST_KEPT):
+        emitter.block({"notes": f"text {number}", f"name {number}": ["x"]})
+        quick._MEMBERS["notes"][f'"text {number}"']
+    assert len(emitter._TEXTS) <= emitter._MOST_KEPT
+    assert len(quick._MEMBERS["notes"]) <= quick._MOST_KEPT
+
+
+def test_the_rig_s_lines_are_lines_of_the_journal():
+    line = ledger_rig.line({**ledger_rig.operation(), "seq": 1})
+    assert same(line)
+    assert json.loads(line)["seq"] == 1
