@@ -19,7 +19,7 @@ from quantum_ops.ledger import emitter, fields
 
 _START = '{"data":{'
 _END = '},"digest":"'
-_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_STRING = r'"[^"\\]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\]*)*"'
 _ENVELOPE = re.compile(
     rf'\}},"digest":"[^"\\]*","id":{_STRING},"occurred_at":"([0-9]{{4}}-[0-9]{{2}})[^"\\]*"'
     r',"recorded_at":"[^"\\]*","seq":(0|[1-9][0-9]*)'
@@ -64,7 +64,7 @@ def show(line: bytes) -> Shown | None:
         texts = [show[raw] for show, raw in zip(layout.members, layout.shown(values), strict=True)]
         operation_id = str(_value(values[layout.operation_id]))
         rollback_of = ""
-        if layout.rollback_of >= 0 and values[layout.outcome] == '"ROLLBACK"':
+        if layout.rollback_of >= 0 and _value(values[layout.outcome]) == "ROLLBACK":
             rollback_of = str(_value(values[layout.rollback_of]))
     except (ValueError, TypeError, RecursionError):
         return None

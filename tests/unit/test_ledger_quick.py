@@ -76,6 +76,25 @@ def test_a_damaged_line_is_never_shown_as_if_it_were_whole(found, at, put, taken
         assert shown == render.entry(render.parsed(damaged))
 
 
+DAMAGED = line_of({"operation_id": "x", "outcome": "ROLLBACK", "rollback_of": "y"})
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b'1-1\\"}', b"1-1\\e}"), (b'"ROLLBACK"', b' "ROLLBACK"'), (b'"x"', b'"x" '),
+        (b'"seq":7', b'"seq":07'), (b'"v":1', b'"v":1.0'), (b'"y"', b'"y"x'),
+        (b'"h"', b'"\\u00g0"'),
+        (b'"x"', b'"\\x"'), (b'"x"', b'"x","outcome":"x"'), (b"sha256:", b'sha256:"},"digest":"'),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_not_quite_canonical_is_parsed(part, other):
+    line = DAMAGED.replace(part, other)
+    assert line != DAMAGED
+    shown = render._quick(line)
+    assert shown is None or shown == render.entry(render.parsed(line))
+
+
 @pytest.mark.parametrize("line", [
     b"", b"{}", b"not json", line_of({"operation_id": "x", "outcome": "y"}, "conflict.rejected"),
     line_of({"operation_id": "x", "outcome": "y"}, "drift.detected"),
