@@ -34,15 +34,15 @@ def look(context: Context) -> None:
     """tick: what was lost, what is to be told, what is to be proven."""
     keeper: Keeper = context.held
     keeper.scan(context.group)
-    keeper.settle(context.clock.now_s())
-    keeper.trim(context.clock.now_s())
+    keeper.settle(context.clock.monotonic_s())
+    keeper.trim(context.clock.monotonic_s(), context.clock.now_s())
     keeper.report(context.vitals)
 
 
 def end(context: Context) -> None:
     """teardown: prove what there is, let the next process in."""
     keeper: Keeper = context.held
-    keeper.close(context.clock.now_s())
+    keeper.close()
 
 
 def write(context: Context) -> None:

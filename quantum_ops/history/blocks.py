@@ -55,6 +55,11 @@ class Block(msgspec.Struct, array_like=True, gc=False):
     lines: int
     spans: Spans
 
+    def may_hold(self, stream: str, key: Key) -> bool:
+        """Whether an entry of that id may be in it."""
+        span = self.spans.get(stream)
+        return span is not None and span.meets(key, key)
+
 
 class Summary(msgspec.Struct):
     """What a sealed segment holds as a whole.

@@ -128,25 +128,28 @@ class Keeper:
             shown = f"{len(ids)} {'entry' if len(ids) == 1 else 'entries'}, from {ids[0]} on"
             self._tell(finding, key, shown, tuple(ids[:20]))
 
-    def settle(self, now_s: float, *, now: bool = False) -> None:
-        """Save, publish and checkpoint what is due; everything with ``now``."""
+    def settle(self, at_s: float, *, now: bool = False) -> None:
+        """Save, publish and checkpoint what is due; everything with ``now``.
+
+        ``at_s`` is of a clock that no one sets: a jump must not put a checkpoint off for a day.
+        """
         assert self.writer is not None  # noqa: S101 - as in take
         assert self._books is not None  # noqa: S101 - as in take
-        if self._books.untold or now or now_s >= self._save_due_s:
+        if self._books.untold or now or at_s >= self._save_due_s:
             self._books.save()
-            self._save_due_s = now_s + SAVE_EVERY_S
+            self._save_due_s = at_s + SAVE_EVERY_S
         self._books.publish(self._publisher)
-        if now or now_s >= self._checkpoint_due_s:
+        if now or at_s >= self._checkpoint_due_s:
             try:
                 known = self.writer.checkpoint()
             except CheckpointError as error:
                 raise ConfigurationError(f"ARCHIVE_KEY: {error}") from None
             # The first lines of all are covered at once.
-            self._checkpoint_due_s = now_s + (self._settings.checkpoint_s if known else 0.0)
+            self._checkpoint_due_s = at_s + (self._settings.checkpoint_s if known else 0.0)
 
-    def trim(self, now_s: float) -> None:
-        """Remove from Redis what nobody misses, if that is wanted and due."""
-        if not self._settings.trim or now_s < self._trim_due_s or self.writer is None:
+    def trim(self, at_s: float, now_s: float) -> None:
+        """Remove from Redis what nobody misses, if that is wanted and due (``at_s``, as above)."""
+        if not self._settings.trim or at_s < self._trim_due_s or self.writer is None:
             return
         more = False
         for stream in filter(self._trims, streams.CATALOGUE):
@@ -159,14 +162,14 @@ class Keeper:
                     "trimmed", stream=stream.name, removed=removed, below=made.minid,
                     kept_by=made.kept_by,
                 )  # fmt: skip
-        self._trim_due_s = now_s + (0.0 if more else TRIM_EVERY_S)
+        self._trim_due_s = at_s + (0.0 if more else TRIM_EVERY_S)
 
-    def close(self, now_s: float) -> None:
+    def close(self) -> None:
         """Save and checkpoint everything, and let the next process in."""
         if self.writer is None:
             return
         try:
-            self.settle(now_s, now=True)
+            self.settle(0.0, now=True)
         except Hold as held:
             self._log.warning("archive_not_proven", error=held.reason)
         self.writer.close()

@@ -20,6 +20,7 @@ from quantum_ops.history.segment import Found, Segment
 from quantum_ops.ledger import merkle
 
 KEPT_INDEXES = 8
+KEPT_BLOCKS = 8
 
 
 class Archive:
@@ -35,6 +36,8 @@ class Archive:
         self._sealed_only = sealed_only
         self._sealed: dict[Name, Segment] = {}
         self._blocks = lru_cache(KEPT_INDEXES)(lambda number: self.segments[number].blocks())
+        # Who looks for one id looks for the next one, too.
+        self._by_id = lru_cache(KEPT_BLOCKS)(self._of_block)
         self.segments: list[Segment] = []
         self.head = merkle.NONE
         self.refresh()
@@ -59,6 +62,7 @@ class Archive:
         self.segments = found
         self.head = frontier.head()
         self._blocks.cache_clear()
+        self._by_id.cache_clear()
 
     def __len__(self) -> int:
         """How many entries there are."""
@@ -121,12 +125,14 @@ class Archive:
 
     def find(self, stream: str, key: Key) -> list[Found]:
         """The entry of that id. More than one if the stream was deleted and an id came again."""
-        return [
-            found
-            for one in self.segments
-            if stream in one.spans and one.spans[stream].meets(key, key)
-            for found in one.find(stream, key)
-        ]
+        found: list[Found] = []
+        for number, one in enumerate(self.segments):
+            if stream not in one.spans or not one.spans[stream].meets(key, key):
+                continue
+            for at, block in enumerate(self._blocks(number)):
+                if block.may_hold(stream, key):
+                    found += self._by_id(number, at).get((stream, key), ())
+        return found
 
     def newest(self, stream: str, until: Key = LAST) -> Found | None:
         """The entry of ``stream`` with the highest id up to ``until``; None if there is none."""
@@ -154,6 +160,12 @@ class Archive:
         for found in self.numbered(start=at):
             return found.line
         raise IndexError(f"the archive has {len(self)} entries, none at {at}")
+
+    def _of_block(self, number: int, at: int) -> dict[tuple[str, Key], list[Found]]:
+        found: dict[tuple[str, Key], list[Found]] = {}
+        for one in self.segments[number].entries(self._blocks(number), [at]):
+            found.setdefault((one.entry.stream, one.entry.key), []).append(one)
+        return found
 
     def _wanted(
         self, streams: Collection[str] | None, since: Key, until: Key, start: int

@@ -147,6 +147,19 @@ def index_anew(path: Path, growing: Growing) -> Index:
     return growing.finished(digest.hexdigest(), packed_at, sha256_of(path))
 
 
+def find(block: Block, raw: bytes, stream: str, key: Key) -> list[Found]:
+    """The entries of that id in a block: it is searched for the bytes that end their lines."""
+    found = []
+    # Quotes inside a field are escaped: only the end of a line looks like this.
+    end = entry.ending(stream, key)
+    at = raw.find(end)
+    while at >= 0:
+        line = raw[raw.rfind(b"\n", 0, at) + 1 : at + len(end) - 1]
+        found.append(Found(block.first + raw.count(b"\n", 0, at), entry.decode(line), line))
+        at = raw.find(end, at + 1)
+    return found
+
+
 class Segment:
     """One segment to read from: sealed, or the open one as it was when it was looked at.
 
@@ -187,23 +200,14 @@ class Segment:
         return self._found.tiles if isinstance(self._found, Growing) else self.index().tiles
 
     def find(self, stream: str, key: Key) -> list[Found]:
-        """The entries of that id. Blocks are searched for the bytes that end their lines."""
+        """The entries of that id."""
         held = self.blocks()
-        wanted = [
-            at
-            for at, block in enumerate(held)
-            if stream in block.spans and block.spans[stream].meets(key, key)
+        wanted = [at for at, block in enumerate(held) if block.may_hold(stream, key)]
+        return [
+            found
+            for block, raw in self.raw(held, wanted)
+            for found in find(block, raw, stream, key)
         ]
-        found = []
-        for block, raw in self.raw(held, wanted):
-            # Quotes inside a field are escaped: only the end of a line looks like this.
-            end = entry.ending(stream, key)
-            at = raw.find(end)
-            while at >= 0:
-                line = raw[raw.rfind(b"\n", 0, at) + 1 : at + len(end) - 1]
-                found.append(Found(block.first + raw.count(b"\n", 0, at), entry.decode(line), line))
-                at = raw.find(end, at + 1)
-        return found
 
     def entries(self, found: Sequence[Block], wanted: Iterable[int]) -> Iterator[Found]:
         """The entries of these blocks; see ``raw``."""

@@ -170,13 +170,13 @@ class TestTheArchiveItself:
 
     def test_trims_nothing_unless_it_is_told_to(self, server, tmp_path):
         rig = self.ready(server, tmp_path)
-        rig.keeper.trim(time.time())
+        rig.keeper.trim(0.0, time.time())
         assert set(self.lengths(rig).values()) == {10}
         rig.die()
 
     def test_trims_our_streams_and_never_the_trading_sides(self, server, tmp_path):
         rig = self.ready(server, tmp_path, trim=True)
-        rig.keeper.trim(time.time())
+        rig.keeper.trim(0.0, time.time())
         found = self.lengths(rig)
         assert found["universe.changed"] == found["dead_letter"] == 1
         assert found["apply.plan"] == found["apply.result"] == 10
@@ -187,7 +187,7 @@ class TestTheArchiveItself:
 
     def test_trims_those_too_if_it_is_told_to(self, server, tmp_path):
         rig = self.ready(server, tmp_path, trim=True, trim_trading=True)
-        rig.keeper.trim(time.time())
+        rig.keeper.trim(0.0, time.time())
         assert self.lengths(rig)["apply.plan"] == 1
         rig.die()
 
