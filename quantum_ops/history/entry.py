@@ -74,6 +74,17 @@ def encode(stream: str, id_: bytes, flat: Sequence[bytes]) -> bytes:
     return _carefully(stream, id_, flat)
 
 
+def tail(stream: str) -> bytes:
+    """How lines of that stream end, without their LF: told apart without reading them."""
+    return b'","stream":%b}' % _encode(stream)
+
+
+def key_of(line: bytes, end: bytes) -> tuple[int, int]:
+    """The id of a line that ends with ``end``, a ``tail``; read from its end alone."""
+    # Quotes inside a field are escaped: nothing in it looks like this.
+    return entry_id.parse(line[line.rfind(b',"id":"') + 7 : -len(end)])
+
+
 def ending(stream: str, key: tuple[int, int]) -> bytes:
     """How the line of that entry ends, with its LF."""
     return b',"id":"%d-%d","stream":%b}\n' % (*key, _encode(stream))

@@ -87,6 +87,7 @@ class Archive:
 
         From the ``start``-th entry of the archive on. Blocks that hold none of them are not read.
         """
+        ends = None if streams is None else tuple(map(entry.tail, streams))
         decode = entry.decode
         for segment_, held, wanted in self._wanted(streams, since, until, start):
             for block, raw in segment_.raw(held, wanted):
@@ -104,8 +105,10 @@ class Archive:
                     yield from map(decode, lines)
                     continue
                 for line in lines:
+                    if ends is not None and not line.endswith(ends):
+                        continue
                     one = decode(line)
-                    if (streams is None or one.stream in streams) and since <= one.key <= until:
+                    if since <= one.key <= until:
                         yield one
 
     def numbered(
@@ -136,24 +139,27 @@ class Archive:
 
     def newest(self, stream: str, until: Key = LAST) -> Found | None:
         """The entry of ``stream`` with the highest id up to ``until``; None if there is none."""
-        best: Found | None = None
+        best: tuple[Key, int, bytes] | None = None
+        end = entry.tail(stream)
         for number in reversed(range(len(self.segments))):
             one = self.segments[number]
             span = one.spans.get(stream)
-            if span is None or span.low > until or (best and span.high < best.entry.key):
+            if span is None or span.low > until or (best and span.high < best[0]):
                 continue
             held = self._blocks(number)
             for at in reversed(range(len(held))):
                 span = held[at].spans.get(stream)
-                if span is None or span.low > until or (best and span.high < best.entry.key):
+                if span is None or span.low > until or (best and span.high < best[0]):
                     continue
-                for found in one.entries(held, [at]):
-                    if found.entry.stream != stream or found.entry.key > until:
+                ((block, raw),) = one.raw(held, [at])
+                for where, line in enumerate(raw[:-1].split(b"\n"), block.first):
+                    if not line.endswith(end):
                         continue
+                    key = entry.key_of(line, end)
                     # Of an id that came again, the later one: it is what readers saw last.
-                    if best is None or (found.entry.key, found.at) > (best.entry.key, best.at):
-                        best = found
-        return best
+                    if key <= until and (best is None or (key, where) > best[:2]):
+                        best = (key, where, line)
+        return best and Found(best[1], entry.decode(best[2]), best[2])
 
     def line(self, at: int) -> bytes:
         """The ``at``-th line (from 0), without LF. Raises ``IndexError`` if there is none."""

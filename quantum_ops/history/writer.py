@@ -29,6 +29,7 @@ from quantum_ops.ledger import checkpoint, durable, merkle
 from quantum_ops.ledger.seal import Seal
 
 SEGMENT_BYTES = 64 * 1024 * 1024
+GROWN_AT_ONCE = 500
 NEW, LATE, KNOWN, REUSED = "new", "late", "known", "reused"
 """What an added entry was: not here yet, so too but with a lower id than others that are, here
 already, another one under an id that is here."""
@@ -149,9 +150,12 @@ class Writer:
                 "acknowledged until it takes them. Make room"
             ) from error
         self._buffer, self._added = [], []
-        spans = blocks.tally(added)
-        self._growing.grow(lines, spans)
-        blocks.merge(self._spans, spans)
+        for start in range(0, len(lines), GROWN_AT_ONCE):
+            # A batch of thousands must not become one block that readers unpack for one entry.
+            part = slice(start, start + GROWN_AT_ONCE)
+            spans = blocks.tally(added[part])
+            self._growing.grow(lines[part], spans)
+            blocks.merge(self._spans, spans)
         if self._name:
             marks.append(self.folder.marks(self._name), self._growing.marks, len(lines))
         return len(lines)
