@@ -73,7 +73,9 @@ def key(args: argparse.Namespace, origin: str) -> int:
     verifier = Signer(origin, path).verifier()
     durable.write(public, ed25519.pem(verifier.public).encode())
     print(f"key {verifier.text()}")
-    print(f"{safe(str(path))}      keep it with whoever records: LEDGER_KEY={safe(str(path))}")
+    # In full: a relative path in a setting starts at the checkout, wherever this was typed.
+    setting = safe(str(path.absolute()))
+    print(f"{safe(str(path))}      keep it with whoever records: LEDGER_KEY={setting}")
     print(f"{safe(str(public))}  give it to whoever verifies: ./run ledger verify --key")
     return OK
 

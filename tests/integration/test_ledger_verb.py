@@ -184,6 +184,15 @@ def test_the_json_of_the_list_has_the_fields_that_are_promised(ledger, objects):
     assert (older["occurred_at"], older["seq"]) == ("2026-01-20T00:00:00Z", 1)
 
 
+def test_months_follow_each_other(ledger, objects, told):
+    for _ in range(4):
+        ledger.fill(2)
+        ledger.now += timedelta(days=31)
+    assert [one["seq"] for one in objects()] == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert json.loads(told("show", "6", "--json")[1])["segment"] == "2026-03.jsonl"
+    assert json.loads(told("show", "6", "--json")[1])["line"] == 2
+
+
 def test_two_rollbacks_of_one_operation_are_both_named_the_older_first(ledger, objects, told):
     name = ledger.one().operation_id
     by = [ledger.one(n, outcome="ROLLBACK", rollback_of=name).operation_id for n in (2, 3)]

@@ -499,3 +499,20 @@ def test_an_index_of_another_journal_is_not_believed(tmp_path, same_length):
     first.folder.checkpoint.unlink()
     assert first.one(2, operation_id="OPS-2026-01-27-008").outcome == "already"
     assert first.one(1, operation_id="OPS-2026-01-27-005").outcome == "recorded"
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 1000, 10**6])
+def test_backwards_is_the_journal_from_its_end_whatever_is_read_at_a_time(
+    ledger, monkeypatch, block
+):
+    # given lines of very different lengths over three months, and the torn end of a write
+    for month in range(3):
+        ledger.record(*(request(number, notes="é" * 37**number) for number in range(3)))
+        ledger.now += timedelta(days=31 * (month + 1))
+    lines = ledger.lines()
+    with ledger.segment.open("ab") as file:
+        file.write(b'{"data":')
+    (ledger.folder.journal / "2027-01.jsonl").write_bytes(b'{"data":')
+    # when it is read backwards / then every line comes, the newest first
+    monkeypatch.setattr("quantum_ops.ledger.journal.READ_BACK_BYTES", block)
+    assert list(Journal(ledger.folder).backwards()) == lines[::-1]
