@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -63,6 +64,10 @@ def test_one_xadd_and_the_entry_stands_parses_and_verifies(system):
     told = wait_until(lambda: db.xrange(streams.LEDGER_RECORDED.key), 10, "it is told of")
     assert told[0][1][b"source_id"] == sent.stdout.strip().encode()
     assert told[0][1][b"operation_id"] == found["operation_id"].encode()
+    # A script that sent it asks for what became of it
+    source = f"deploy.completed/{sent.stdout.strip()}"
+    asked = system.verb("ledger", "show", "--source", source, "--wait", "10", "--json")
+    assert json.loads(asked.stdout)["id"] == found["operation_id"]
     beat = streams.heartbeat("ledger", 0)
     wait_until(lambda: db.hget(beat, "entries") == b"1", 10, "the heartbeat counts it")
     # A malformed one is refused in words that name the field, and the letter shows it
