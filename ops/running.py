@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.paths import PROFILES, Paths
-from quantum_ops.client import url_of
 from quantum_ops.errors import ConfigurationError
 from quantum_ops.settings import RedisSettings
 
@@ -35,6 +34,9 @@ def plan(settings: RedisSettings, paths: Paths) -> Running:
     over its unix socket. Raises :class:`ConfigurationError` for settings that ours cannot honour.
     """
     if settings.url or settings.host:
+        # Only here: whoever just reads what runs would wait for redis-py to be imported.
+        from quantum_ops.client import url_of  # noqa: PLC0415 - see above
+
         url = url_of(settings)
     elif settings.password or settings.username:
         name = "REDIS_PASSWORD" if settings.password else "REDIS_USERNAME"
