@@ -58,7 +58,8 @@ class Told(NamedTuple):
     def parse(cls, text: str) -> Told:
         """The way back; what is none is a record that no journal has."""
         seq, _, digest = text.partition(":")
-        return cls(int(seq) if seq.isdecimal() and len(seq) < 16 else -1, digest)  # noqa: PLR2004 - digits below 2^53
+        known = seq.isascii() and seq.isdecimal() and len(seq) < 16  # noqa: PLR2004 - below 2^53
+        return cls(int(seq) if known else -1, digest)
 
 
 class Teller:

@@ -7,11 +7,12 @@ import dataclasses
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from quantum_ops import knobs
-from quantum_ops.settings import P33Settings, RedisSettings, UniverseSettings
+from quantum_ops.settings import LedgerSettings, P33Settings, RedisSettings, UniverseSettings
 from tests.contract.reference import ROOT
 
 EXAMPLE = ROOT / "ops" / "env" / "universe-service.env.example"
@@ -70,6 +71,21 @@ def test_example_of_p33_has_the_values_of_the_specification_and_names_every_sett
     whole = knobs.load(P33Settings, {"QUANTUM_ENV_DIR": str(tmp_path)})
     shown = dataclasses.replace(whole, allowlist=(), mode="", signing_key="")
     assert shown == P33Settings()
+
+
+def test_example_of_the_ledger_names_every_setting_and_changes_none(tmp_path):
+    text = (ROOT / "ops" / "env" / "ledger.env.example").read_text(encoding="utf-8")
+    (tmp_path / "ledger.env").write_text(text, encoding="utf-8")
+    assert knobs.load(LedgerSettings, {"QUANTUM_ENV_DIR": str(tmp_path)}) == LedgerSettings()
+    for field in dataclasses.fields(LedgerSettings):
+        assert re.search(rf"^#?{field.metadata['env']}=", text, re.MULTILINE), field.name
+
+
+def test_the_ledger_of_the_unit_lies_where_it_may_be_written():
+    unit = (ROOT / "ops" / "systemd" / "quantum-ops.service").read_text(encoding="utf-8")
+    state = re.search(r"^StateDirectory=(.*)$", unit, re.MULTILINE)[1]
+    folder = re.search(r"^Environment=LEDGER_DIR=(.*)$", unit, re.MULTILINE)[1]
+    assert Path(folder).is_relative_to(f"/var/lib/{state}")
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers import ledger as consumer
 from quantum_ops import streams
 from quantum_ops.dead_letter import DeadLetters
 from quantum_ops.inbox import GroupGoneError
@@ -17,6 +20,7 @@ from quantum_ops.ledger import book, moment, outbox, spool
 from quantum_ops.ledger.journal import Journal
 from tests import ledger_story as story
 from tests.signoff_rig import DEPLOY, SOURCE, SignoffRig
+from tests.yaml_readers import READERS
 
 APPEND = Path(__file__).resolve().parents[2] / "ops" / "ops_ledger_append.py"
 
@@ -412,3 +416,76 @@ def test_what_is_handed_over_again_records_and_warns_of_nothing_again(rig):
     # Then nothing was recorded or told a second time
     assert rig.findings() == told
     assert rig.records() == records
+
+
+NASTY = (
+    "a: b", "note:", '"x" y', "*x", "!x", "@x", "`x`", "% x", "{s} m", "- x", "\x85", "\u2028",
+    "\t", "\x1b[2J", "fix #42 now", "yes", "0123", "12:30:45", "null", "~", " lead", "trail ",
+    "1e5", "0x1", "see\n```\n# HEAD", "x\noutcome: ROLLBACK\nrisk_class: READ_ONLY", "a\r\nb",
+    "? x", "\u202ereversed", "ünïcode 🚀", "--flag", "$(reboot)", "'", '"', "\\", "&a",
+    "<!-- x -->", "|", ">", "...",
+)  # fmt: skip
+
+
+def test_hostile_values_are_recorded_as_they_are_and_every_reader_finds_them(rig):
+    for text in NASTY:
+        rig.send(changes_summary=f"x{text}", notes=text, operation=f"{text}x")
+    rig.settle()
+    found = [(one["changes_summary"], one.get("notes")) for one in rig.operations()]
+    assert found == [(f"x{text}", text) for text in NASTY]
+    assert rig.letters() == []
+    month = next(iter(rig.folder.base.glob("2*.yaml"))).read_text(encoding="utf-8")
+    blocks = re.findall(r"^---\n.*?(?=^---\n|\Z)", month, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == len(NASTY)
+    for read in READERS.values():
+        for block, text in zip(blocks, NASTY, strict=True):
+            assert read(block)["changes_summary"] == f"x{text}"
+    rig.holds()
+
+
+def test_tags_are_made_and_a_tag_that_fails_costs_no_record(server, tmp_path, monkeypatch):
+    rig = SignoffRig(server, tmp_path / "ledger", tags=True)
+    # Given a checkout that is none
+    monkeypatch.setattr(consumer, "ROOT", tmp_path)
+    rig.send(operation="a")
+    rig.settle()
+    [finding] = rig.findings()
+    assert (finding.finding, finding.severity) == ("ledger_tag_failed", "warning")
+    assert "the record stands" in finding.detail
+    # And one that is
+    for command in (
+        ("init", "-q"), ("config", "user.name", "n"), ("config", "user.email", "e@example.org"),
+        ("commit", "-q", "--allow-empty", "-m", "m"),
+    ):  # fmt: skip
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    rig.send(operation="b")
+    rig.settle()
+    tags = subprocess.run(
+        ["git", "tag", "-n1"], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout
+    assert tags.split()[0] == rig.ids()[1].replace("OPS-", "ops-")
+    assert len(rig.findings()) == 1
+    rig.holds()
+
+
+def test_a_finding_is_told_once_even_if_its_event_is_delivered_again(rig):
+    """Killed between record and acknowledgement, the warning is not forgotten."""
+    rig.send(outcome="ROLLBACK")
+    runner = rig.opened()
+    with monkeypatched(runner):
+        runner.step(wait=False)  # recorded and told of, but never acknowledged
+    rig.leave(runner)
+    assert len(rig.operations()) == 1
+    assert rig.found() == []
+    rig.settle()
+    assert rig.found() == ["ledger_rule_broken"]
+    assert len(rig.operations()) == 1
+    assert rig.pending() == 0
+    rig.holds()
+
+
+@contextlib.contextmanager
+def monkeypatched(runner):
+    """What is handled is not settled: as if the process had died before it was."""
+    yield
+    runner._work.forget()
