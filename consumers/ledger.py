@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from quantum_ops import client
+from quantum_ops import checkout, client
 from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
 from quantum_ops.errors import ConfigurationError, Hold, QuantumError, Reject
@@ -29,7 +29,6 @@ from quantum_ops.signoff.keeper import Keeper
 from quantum_ops.signoff.telling import DIFFERS, Teller
 from quantum_ops.streams import DEPLOY_COMPLETED, LEDGER_RECORDED, ledger_warned
 
-ROOT = Path(__file__).resolve().parent.parent
 FINDINGS: dict[str, tuple[Severity, str]] = {
     "ledger_conflict": ("warning", "an operation_id came again with other content; both are kept"),
     "ledger_rule_broken": ("warning", "recorded, together with the rule that it breaks"),
@@ -73,14 +72,16 @@ class Done:
 def open_desk(context: Context) -> Desk:
     """setup: find the ledger. Raises :class:`ConfigurationError` for a key or name that is none."""
     settings: LedgerSettings = context.settings
+    # Not where this file lies: a deployed ledger would begin another one in its release.
+    root = checkout.root()
     environ = {
         "LEDGER_DIR": settings.folder,
         "LEDGER_ORIGIN": settings.origin,
         "LEDGER_KEY": settings.key,
     }
-    folder = book.Folder.find(environ, ROOT)
+    folder = book.Folder.find(environ, root)
     try:
-        seal = book.Seal.find(environ, ROOT)
+        seal = book.Seal.find(environ, root)
         if seal.signer:
             seal.signer.verifier()
     except (LedgerError, OSError) as error:
@@ -97,7 +98,7 @@ def open_desk(context: Context) -> Desk:
         Keeper(folder, context.clock, _said(context)),
         seal,
         Teller(folder, report),
-        Evidence(ROOT, folder.logs, os.environ, stale_s=settings.stale_s),
+        Evidence(root, folder.logs, os.environ, stale_s=settings.stale_s),
         report,
     )
 
@@ -279,7 +280,7 @@ def _tag(done: Done, context: Context) -> None:
         return
     context.alive()
     try:
-        tags.tag(ROOT, json.loads(done.receipt.line))
+        tags.tag(checkout.root(), json.loads(done.receipt.line))
     except (LedgerError, OSError) as error:
         done.findings["ledger_tag_failed"] = f"{error}; the record stands"
 
