@@ -84,6 +84,15 @@ class Process:
         return words[words.index("-m") + 1] if "-m" in words[:-1] else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Groups whose configuration on disk is not the one that is in force."""
+
+    added: frozenset[str]
+    changed: frozenset[str]
+    removed: frozenset[str]
+
+
 class Daemon:
     """One supervisord. Each method raises Absent-, Hung- or RefusedByDaemonError."""
 
@@ -120,6 +129,27 @@ class Daemon:
     def start(self, process: Process) -> None:
         """Start ``process``; returns at once, and says nothing if it was up."""
         self._call("supervisor.startProcess", process.address, _AT_ONCE, allow=_ALREADY_STARTED)
+
+    def reread(self) -> Changes:
+        """Have the configuration files read; nothing that runs is touched.
+
+        Raises :class:`RefusedByDaemonError` with supervisord's words if they are wrong.
+        """
+        ((added, changed, removed),) = self._call("supervisor.reloadConfig")
+        return Changes(frozenset(added), frozenset(changed), frozenset(removed))
+
+    def directories(self) -> dict[str, str]:
+        """The folder that each group's processes start in, by the configuration read last."""
+        configs = self._call("supervisor.getAllConfigInfo")
+        return {config["group"]: str(config.get("directory", "")) for config in configs}
+
+    def add_group(self, name: str) -> None:
+        """Put a group into force as it was read last; what starts by itself starts."""
+        self._call("supervisor.addProcessGroup", name)
+
+    def remove_group(self, name: str) -> None:
+        """Take a group, whose processes have stopped, out of force."""
+        self._call("supervisor.removeProcessGroup", name)
 
     def shutdown(self) -> None:
         """Ask supervisord to stop what is left, in reverse priority, and to exit."""

@@ -80,6 +80,31 @@ class Paths:
         return self.home / f"scale-{self.profile}.json"
 
     @property
+    def releases(self) -> Path:
+        """Folder of the code that deployed programs run from; see ops/deploy/releases.py."""
+        return self.home / "releases"
+
+    @property
+    def release_stanzas(self) -> Path:
+        """Folder of the stanzas of deployed programs, which come after those of the checkout."""
+        return self.releases / "conf.d"
+
+    @property
+    def can_release(self) -> bool:
+        """Whether deployed programs can be told to supervisord, which splits paths at blanks."""
+        return self.profile == "live" and not any(char.isspace() for char in str(self.home))
+
+    @property
+    def deploys(self) -> Path:
+        """Folder of what is known of each program's deploys; see ops/deploy/state.py."""
+        return self.home / "deploys"
+
+    @property
+    def proofs(self) -> Path:
+        """Folder of the proof files of deploys."""
+        return self.home / "proofs"
+
+    @property
     def start_lock(self) -> Path:
         """File locked while somebody starts or stops the system."""
         return self.home / "run" / "start.lock"
@@ -106,6 +131,7 @@ class Paths:
         """
         include = ["server.d/*.conf"] if owned else []
         include += ["demo.d/*.conf"] if self.profile == "demo" else []
+        include += [f"{self.release_stanzas}/*.conf"] if self.can_release else []
         return {
             "QUANTUM_HOME": str(self.home),
             "QUANTUM_INCLUDE": " ".join(include),
@@ -124,6 +150,11 @@ class Paths:
         self.home.mkdir(parents=True, exist_ok=True)
         for folder in (self.log, self.current_env.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
+        if self.can_release:
+            self.release_stanzas.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # supervisord complains of an include that matches nothing.
+            note = self.release_stanzas / "00-note.conf"
+            note.write_text("; written by ./run deploy: docs/deploys.md\n", encoding="utf-8")
         own_privately(self.run_dir)
 
 
