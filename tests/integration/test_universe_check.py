@@ -22,7 +22,7 @@ from producers.universe_check import OFF, UniverseCheck
 from quantum_ops import client, codec, streams
 from quantum_ops.audit import telling
 from quantum_ops.clock import Clock
-from quantum_ops.events import UniverseChecked
+from quantum_ops.events import AuditFinding, UniverseChecked
 from quantum_ops.settings import UniverseAuditSettings, UniverseCheckSettings, UniverseSettings
 from tests.backends import RedisBackend
 from tests.contract.reference import ROOT
@@ -338,6 +338,30 @@ def test_lost_reply_to_the_telling_is_told_once(world, monkeypatch):
     assert world.told().count("universe_reader_behind") == 1
 
 
+def test_of_two_that_judged_on_the_same_memory_one_tells(db):
+    # Given two auditors that looked at the same moment
+    key = streams.UNIVERSE_AUDIT_READERS
+
+    def tells(before, after: str) -> bool:
+        finding = AuditFinding(
+            auditor="universe_audit", finding="universe_churn", severity="info", subject=after
+        )
+        return telling.tell(db, key, before, after, [finding])
+
+    assert tells(None, "one")
+    assert not tells(None, "other")
+    # And a look that rests on what was written since
+    assert tells(b"one", "two")
+    assert not tells(b"one", "three")
+    told = [fields[b"subject"] for _, fields in db.xrange(streams.AUDIT_FINDING.key)]
+    assert (told, db.get(key)) == ([b"one", b"two"], b"two")
+    # And a key of another type is nothing to rest on, and replaced
+    db.delete(key)
+    db.rpush(key, "somebody was here")
+    assert tells(redis.ResponseError("WRONGTYPE"), "four")
+    assert db.get(key) == b"four"
+
+
 def test_finding_stream_that_takes_nothing_keeps_the_memory(world):
     world.turn()
     for _ in range(2):
@@ -491,7 +515,7 @@ def test_wrong_settings_are_told_and_exit_78(environ, told, valkey):
 
 
 def test_what_is_remembered_is_plain_json(world):
-    # Operators look at it: docs/universe.md names the key
+    # Operators look at it under the key that docs/streams.md names
     world.turn()
     kept = json.loads(world.db.get(streams.UNIVERSE_AUDIT_CHECKS))
     assert kept["suspects"] == {}
