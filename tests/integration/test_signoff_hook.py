@@ -52,7 +52,7 @@ class Repository(Checkout):
         return moved
 
 
-NEEDED = ("README.md", "docs/OPS_CHANGELOG.md", "docs/universe.md", ".gitignore")
+NEEDED = ("README.md", "docs/OPS_CHANGELOG.md", "docs/universe.md", ".gitignore", ".gitattributes")
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +327,25 @@ def test_a_merge_settled_by_one_side_needs_none(repo):
     repo.git("checkout", "--theirs", "ops/new.sh")
     repo.git("add", "--all")
     assert repo.commit(), repo.told
+
+
+def test_a_clone_that_changes_line_ends_keeps_those_that_count(repo, tmp_path):
+    """Given a ledger, when it is cloned as on Windows, its bytes are the same and it goes on."""
+    repo.record("ops/stop.py")
+    assert repo.commit()
+    clone = tmp_path / "clone"
+    repo.git("clone", "--quiet", "--config", "core.autocrlf=true", str(repo.root), str(clone))
+    assert b"\r\n" in (clone / "docs" / "universe.md").read_bytes()
+    for name in ("ops/hooks/pre-commit", "docs/OPS_CHANGELOG.md", "ops/ledger/checkpoint"):
+        assert (clone / name).read_bytes() == (repo.root / name).read_bytes()
+    repo.git("config", "core.hooksPath", "ops/hooks", cwd=clone)
+    repo.change("ops/stop.py", cwd=clone)
+    assert not repo.commit(cwd=clone)
+    repo.record("ops/stop.py", cwd=clone)
+    assert repo.commit(cwd=clone), repo.told
+    (segment,) = (clone / "ops" / "ledger" / "journal").iterdir()
+    assert b"\r" not in segment.read_bytes()
+    assert repo.git("status", "--porcelain", cwd=clone) == ""
 
 
 # --- what is not trusted

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import sys
 
 import pytest
 
@@ -26,6 +28,11 @@ MAP = (ROOT / "docs" / "spec-map.md").read_text(encoding="utf-8")
 ISSUED = re.compile(r"^Auto-generated operation_id: (OPS-[0-9-]+)$", re.MULTILINE)
 BEFORE = "OPS-2026-01-27-010"
 SERVICES = ["quantum-portfolio-clusters", "quantum-portfolio-gate"]
+DEPLOYED = {
+    "p26": "quantum-portfolio-gate",
+    "p27": "quantum-portfolio-clusters",
+    "p28": "quantum-risk-governor",
+}
 SYSTEMCTL = 'case "$1" in is-active) echo {word}; exit {code};; show) echo LoadState=loaded;; esac'
 
 
@@ -200,12 +207,31 @@ def run_rollback(checkout, tmp_path):
 
 
 def run_deploy(checkout, tmp_path):
-    said = Said(checkout, BLOCKS["Integrated in Deploy Scripts"])
+    """Until the programs exist the scripts stop before they change anything, and say why."""
     if not (ROOT / "ops" / "p27_deploy_and_proof.sh").exists():
         pytest.skip("ops/p27_deploy_and_proof.sh is not there yet")
-    assert said.code != 0
-    assert "portfolio" in said.err + said.out
-    assert said.records == []
+    block = BLOCKS["Integrated in Deploy Scripts"]
+    home = set_up_home(tmp_path)
+    for phase, program in DEPLOYED.items():
+        script = block.replace("p27", phase)
+        assert f"bash ops/{phase}_deploy_and_proof.sh" in script
+        said = Said(checkout, script, QUANTUM_HOME=home)
+        assert said.code == 4, said.err
+        assert f"{program}: no such program in this checkout" in said.err
+        assert "nothing was changed, nothing recorded" in said.err
+        assert said.records == []
+
+
+def set_up_home(base):
+    """A QUANTUM_HOME whose environment is the one that these tests run in."""
+    venv = base.resolve() / "home" / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (venv / "bin" / "python").chmod(0o755)
+    base_python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (venv / "quantum.stamp").write_text(f"{venv}\n\n{base_python}\n")
+    shutil.copy(ROOT / "requirements-dev.lock", venv / "quantum.lock")
+    return str(venv.parent)
 
 
 STORIES = {
