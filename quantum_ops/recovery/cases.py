@@ -8,6 +8,7 @@ Finding comes of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from quantum_ops import streams
@@ -62,12 +63,31 @@ def rebuild(
             case.setdefault("told:executed_without_permits", UNTOLD)
         key = streams.audited_case(plan_id)
         if due_ms <= newest_ms:
-            keys.hset(key, case, due_ms + keep_ms)
+            keys.hset(key, case, due_ms + keep_ms, shared=True)
         else:
-            keys.hset(key, case)
+            keys.hset(key, case, shared=True)
             keys.zadd(streams.PERMIT_AUDIT_OPEN, plan_id, opened_ms)
     keys.expire(now_ms)
     return Rebuilt(keys, interrupted)
+
+
+def known_there(
+    keys: Keyspace, interrupted: Iterable[str], there: Callable[[str], Case]
+) -> list[str]:
+    """Which of the ``interrupted`` stay so, given what ``there(key)`` a server has of their cases.
+
+    A server that was written to after the loss may have seen all permits of a case; then it judges.
+    """
+    left = []
+    for plan_id in interrupted:
+        key = streams.audited_case(plan_id)
+        if not _is_complete(there(key)):
+            left.append(plan_id)
+            continue
+        members = keys.keys[key].value
+        for name in [name for name, value in members.items() if value == UNTOLD.encode()]:
+            del members[name]
+    return left
 
 
 def _take_in(found: dict[str, Case], entry: Entry, event: object) -> None:

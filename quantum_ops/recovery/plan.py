@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import hiredis
 import walrus
 
-from quantum_ops import entry_id, streams
+from quantum_ops import client, entry_id, streams
 from quantum_ops.consumer import Consumer
 from quantum_ops.history.blocks import FIRST, Key, Spans
 from quantum_ops.history.reader import Archive, from_ms
@@ -145,11 +146,9 @@ def make(
             for id_, plan_id in verdicts.undecided
             if not db.exists(streams.decided(verdicts_.GATE, plan_id))
         ],
-        interrupted=[
-            plan_id
-            for plan_id in followed.interrupted
-            if not db.exists(streams.audited_case(plan_id))
-        ],
+        interrupted=cases.known_there(
+            followed.keys, followed.interrupted, lambda key: _case(db, key)
+        ),
         left_out=[key for key in wanted if key not in windows],
     )
 
@@ -205,3 +204,12 @@ def _identity(archive: Archive, windows: Mapping[str, Key]) -> str:
 def _both(one: Keyspace, other: Keyspace) -> Keyspace:
     one.merge(other)
     return one
+
+
+def _case(db: walrus.Database, key: str) -> dict[str, str]:
+    """The case that the server has; none for a key of another type, which somebody spoilt."""
+    [reply] = client.ask(db, hiredis.pack_command(("HGETALL", key)), 1)
+    if isinstance(reply, Exception):
+        return {}
+    texts = [part.decode("utf-8", "replace") for part in reply]
+    return dict(zip(texts[::2], texts[1::2], strict=True))

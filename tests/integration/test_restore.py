@@ -199,6 +199,35 @@ def test_cases_of_permits_are_judged_by_what_is_known_only(server, tmp_path, fla
     assert len(told) == len(before) + 1
 
 
+def test_an_execution_right_after_the_loss_is_no_violation_for_the_permits_that_were_lost(
+    server, tmp_path
+):
+    # Given a plan with all permits, whose execution comes after a server was wiped under everybody
+    audit = AuditRig(server)
+    db = audit.db
+    audit.plan("a")
+    audit.settle()
+    archive_all(db, tmp_path)
+    db.flushall()
+    audit = AuditRig(server)
+    audit.execute("a")
+    # And a new plan, with permits that were seen
+    audit.plan("b")
+    audit.permits("b")
+    audit.settle()
+    archive = archive_all(db, tmp_path)
+    # When it is restored
+    made = planned(db, archive)
+    carry_out(made, archive, db, "a test")
+    # Then the first is named and not accused, and the second is judged as ever
+    assert made.interrupted == ["a"]
+    again = AuditRig(server)
+    again.execute("b")
+    again.settle().pass_s(3).pass_s(70)
+    told = [one for one in again.told() if "permit" in one]
+    assert told == ["permits_complete b"]
+
+
 def test_the_universe_comes_back_stale_and_its_auditor_goes_on(server, tmp_path):
     # Given two audited changes of the universe, and one that was not audited
     db = server.connect()
