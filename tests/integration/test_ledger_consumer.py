@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers import ledger as consumer
-from quantum_ops import streams
+from quantum_ops import checkout, streams
 from quantum_ops.dead_letter import DeadLetters
 from quantum_ops.inbox import GroupGoneError
 from quantum_ops.ledger import book, moment, outbox, spool
@@ -446,7 +445,7 @@ def test_hostile_values_are_recorded_as_they_are_and_every_reader_finds_them(rig
 def test_tags_are_made_and_a_tag_that_fails_costs_no_record(server, tmp_path, monkeypatch):
     rig = SignoffRig(server, tmp_path / "ledger", tags=True)
     # Given a checkout that is none
-    monkeypatch.setattr(consumer, "ROOT", tmp_path)
+    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
     rig.send(operation="a")
     rig.settle()
     [finding] = rig.findings()
