@@ -5,12 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from quantum_ops import logs
 from tests.backends import Backend, MemoryBackend, RedisBackend, fake
 from tests.exchange import SIX, Exchange, answer, body
 from tests.servers import Server
+
+# A busy machine is no fault of what is tested: no example fails for being slow.
+hypothesis.settings.register_profile(
+    "shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("shared")
 
 _FOREIGN = ("REDIS_", "QUANTUM_", "UNIVERSE_", "P33_", "HTTP_TIMEOUT", "SUPERVISOR_",
             "BINANCE_", "POSITIONS_", "LEDGER_", "STRICT_LEDGER")  # fmt: skip
