@@ -160,7 +160,9 @@ def recording(  # noqa: C901 - what is timed stands inside
         for _ in range(CLI_RUNS):
             subprocess.run(
                 [sys.executable, "-I", "-S", TOOL, "--operation", "o", "--objective", "o",
-                 "--risk_class", "READ_ONLY", "--blast_radius", "b", "--changes_summary", "c"],
+                 "--risk_class", "READ_ONLY", "--blast_radius", "b",
+                 # No operation is like another, or it would be told as one that came twice.
+                 "--changes_summary", f"c {sizes[folder]}"],
                 env={"PATH": os.environ["PATH"], "LEDGER_DIR": str(folder.base)}, check=True,
                 stdout=subprocess.DEVNULL,
             )  # fmt: skip

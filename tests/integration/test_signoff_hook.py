@@ -272,7 +272,8 @@ def test_many_changes_are_told_shortly(repo):
 def test_the_first_commit(fresh):
     fresh.git("add", "--all")
     assert not fresh.commit()
-    assert "--allowed_paths ops ops/demo" in fresh.told
+    # More folders than are named one by one: the one around them is.
+    assert "--allowed_paths ops\n" in fresh.told
     fresh.record("ops")
     assert fresh.commit(), fresh.told
 

@@ -50,16 +50,17 @@ def run(jobs: Sequence[Job]) -> list[Finding]:
     done: queue.SimpleQueue[tuple[int, Finding]] = queue.SimpleQueue()
     found: dict[int, Finding] = {}
     deadlines: dict[int, Deadline] = {}
+    room = _room
     for number, job in enumerate(jobs):
-        if not _room.acquire(blocking=False):
+        if not room.acquire(blocking=False):
             found[number] = failed(f"{job.name}: too many earlier looks have not come back")
             continue
         deadlines[number] = Deadline(job.seconds)
-        arguments = (number, job, deadlines[number], done)
+        arguments = (number, job, deadlines[number], done, room)
         try:
             threading.Thread(target=_look, args=arguments, daemon=True, name=job.name).start()
         except RuntimeError as error:
-            _room.release()
+            room.release()
             found[number] = failed(f"{job.name}: {error}")
     while missing := [number for number in deadlines if number not in found]:
         latest = max(deadlines[number].at for number in missing)
@@ -75,12 +76,16 @@ def run(jobs: Sequence[Job]) -> list[Finding]:
 
 
 def _look(
-    number: int, job: Job, deadline: Deadline, done: queue.SimpleQueue[tuple[int, Finding]]
+    number: int,
+    job: Job,
+    deadline: Deadline,
+    done: queue.SimpleQueue[tuple[int, Finding]],
+    room: threading.BoundedSemaphore,
 ) -> None:
     try:
         finding = job.look(deadline)
     except Exception as error:  # noqa: BLE001 - whatever a look raises is a problem of the evidence
         finding = failed(f"{job.name}: {error!r}")
     finally:
-        _room.release()
+        room.release()
     done.put((number, finding))
