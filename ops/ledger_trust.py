@@ -27,9 +27,10 @@ SHOWN = 20
 def check(folder: Folder, args: argparse.Namespace, origin: str) -> int:
     """``verify``: the whole journal, or the one proof file that is named."""
     trusted = [one for path in args.against for one in checkpoint.kept(Path(path))]
-    verifier = _verifier(Path(args.key), args.origin or origin) if args.key else None
+    verifier = public_key(Path(args.key), args.origin or origin) if args.key else None
     if args.proof:
-        told = _check_file(Path(args.proof), trusted, verifier)
+        text = Path(args.proof).read_text(encoding="utf-8", errors="replace")
+        told = check_text(text, trusted, verifier)
         print(json.dumps({"ok": True, **told}) if args.json else _proven(told))
         return OK
     report = verify(folder, trusted, verifier)
@@ -101,8 +102,11 @@ def _number(folder: Folder, named: str) -> int:
     return seq
 
 
-def _verifier(path: Path, origin: str) -> Verifier:
-    """The public key of a file: PEM (of a private key, too) or one line of a C2SP key."""
+def public_key(path: Path, origin: str) -> Verifier:
+    """The public key of a file: PEM (of a private key, too) or one line of a C2SP key.
+
+    ``origin`` names the log of a PEM, which has no name. Raises CheckpointError if it is none.
+    """
     text = path.read_text(encoding="utf-8", errors="replace")
     if "PRIVATE KEY-----" in text:
         return Signer(origin, path).verifier()
@@ -114,11 +118,10 @@ def _verifier(path: Path, origin: str) -> Verifier:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _check_file(
-    path: Path, trusted: Sequence[Checkpoint], verifier: Verifier | None
+def check_text(
+    text: str, trusted: Sequence[Checkpoint], verifier: Verifier | None
 ) -> dict[str, Any]:
-    """What the file proves; raises CheckpointError if it proves nothing."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    """What a proof file's text proves; raises CheckpointError if it proves nothing."""
     if text.startswith(consistency.START):
         return _check_consistency(consistency.parse(text), trusted, verifier)
     found = proof.parse(text)

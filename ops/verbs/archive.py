@@ -49,6 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     cat.add_argument("--until", default="", metavar="WHEN", help="the same; both are included")
     cat.add_argument("--event", action="store_true", help="decoded: {stream, id, event or error}")
     actions.add_parser("reindex", help="make indexes and marks of sealed segments anew")
+    actions.add_parser("key", help="the public key of its log, for whoever verifies its proofs")
     trim = actions.add_parser("trim", help="what may leave Redis; only --yes removes it")
     trim.add_argument("stream", nargs="*", help="only these streams")
     trim.add_argument("--dry-run", action="store_true", help="say what would be done (the default)")
@@ -59,11 +60,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0; 1 an error; 2 the archive is not what was written; 4 there is none."""
+    from ops import archive_place
     from ops.paths import Paths
     from quantum_ops.history.errors import ArchiveError
+    from quantum_ops.ledger.errors import CheckpointError
 
-    folder = _folder(args.dir)
-    if not folder.names() and args.action != "trim":
+    folder = archive_place.find(args.dir, archive_place.paths())
+    if not folder.names() and args.action not in ("trim", "key"):
         demo = Paths.find().demo_archive
         hint = f"; the demo's is seen with --dir {demo}" if demo.exists() else ""
         why = f"no archive there yet; it begins with the first entry{hint}"
@@ -74,29 +77,10 @@ def run(args: argparse.Namespace) -> int:
     except ArchiveError as error:
         print(safe(str(error)), file=sys.stderr)
         return WRONG
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, CheckpointError) as error:
         print(f"archive: {safe(str(error.args[0] if isinstance(error, KeyError) else error))}",
               file=sys.stderr)  # fmt: skip
         return ERROR
-
-
-def _folder(named: str) -> Folder:
-    """The archive that is named, else that of the running system, else the one of the settings."""
-    from ops import running
-    from ops.paths import Paths
-    from quantum_ops import knobs
-    from quantum_ops.history.folder import Folder
-    from quantum_ops.settings import ArchiveSettings
-
-    if named:
-        return Folder(Path(named))
-    paths = Paths.find()
-    current = running.read(paths.current_env)
-    if current and current.profile == "demo":
-        # Whatever the machine's settings say: the demo's archive is its own.
-        return Folder(paths.demo_archive)
-    wanted = knobs.load(ArchiveSettings).folder
-    return Folder.find({"QUANTUM_HOME": str(paths.home), "ARCHIVE_DIR": wanted})
 
 
 def _status(folder: Folder, args: argparse.Namespace) -> int:
@@ -219,6 +203,18 @@ def _reindex(folder: Folder, _args: argparse.Namespace) -> int:
     return 0
 
 
+def _key(_folder: Folder, _args: argparse.Namespace) -> int:
+    from ops import archive_place, proof_trust
+
+    origin, file = archive_place.signer(archive_place.paths())
+    if not file:
+        why = "its checkpoints are signed by nobody; make a key with: ./run ledger key FILE, and "
+        print(f"{safe(origin)}: {why}set ARCHIVE_KEY=FILE", file=sys.stderr)
+        return NO_SUCH
+    print(proof_trust.public(origin, file).text())
+    return 0
+
+
 def key_of(text: str, *, low: bool) -> Key:
     """The id that ``text`` means: an id, milliseconds, or a time. Raises ``ValueError``."""
     from datetime import UTC, datetime
@@ -284,4 +280,5 @@ def _trim(folder: Folder, args: argparse.Namespace) -> int:
     return 0
 
 
-_ACTIONS = {"status": _status, "verify": _verify, "cat": _cat, "reindex": _reindex, "trim": _trim}
+_ACTIONS = {"status": _status, "verify": _verify, "cat": _cat, "reindex": _reindex, "trim": _trim,
+            "key": _key}  # fmt: skip

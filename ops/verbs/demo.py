@@ -100,7 +100,7 @@ def _make_key(paths: Paths) -> None:
 
 def _environment(args: argparse.Namespace, mode: str, paths: Paths) -> dict[str, str]:
     """What the programs find; the demo's words win over the machine's ``*.env`` files."""
-    from ops import ledger_place
+    from ops import archive_place, ledger_place
     from ops.demo.options import DemoSettings
     from quantum_ops import knobs
 
@@ -115,9 +115,7 @@ def _environment(args: argparse.Namespace, mode: str, paths: Paths) -> dict[str,
         # Public, as everything here: it signs the pretend P3.4's plans and nothing else.
         "P33_RECONCILE_KEY": DEMO_RECONCILE_KEY,
         **ledger_place.demo(paths),
-        "ARCHIVE_DIR": str(paths.demo_archive),
-        "ARCHIVE_ORIGIN": "quantum-ops/demo-archive",
-        "ARCHIVE_KEY": str(ledger_place.demo_key(paths)),
+        **archive_place.demo(paths),
         "P33_COOLDOWN_SEC": os.environ.get("P33_COOLDOWN_SEC", COOLDOWN_S),
         "UNIVERSE_REFRESH_SEC": os.environ.get("UNIVERSE_REFRESH_SEC", REFRESH_S),
         "UNIVERSE_AUDIT_FETCH": os.environ.get("UNIVERSE_AUDIT_FETCH", "true"),

@@ -29,3 +29,7 @@ class DiskRefusedError(Hold):
 
     Next: make room. It is tried again every few seconds, and no entry is lost meanwhile.
     """
+
+
+class ProofError(ArchiveError):
+    """What was given is no proof of archived entries. Next: ask for it again where it came from."""

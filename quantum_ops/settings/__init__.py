@@ -8,6 +8,7 @@ from quantum_ops.settings.evidence import EvidenceSettings
 from quantum_ops.settings.ledger import LedgerSettings
 from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
+from quantum_ops.settings.proofs import ProofSettings
 from quantum_ops.settings.runtime import RuntimeSettings
 from quantum_ops.settings.server import RedisSettings, ServerSettings
 from quantum_ops.settings.universe import (
@@ -32,6 +33,7 @@ SECTIONS = (
     ArchiveSettings,
     LedgerSettings,
     EvidenceSettings,
+    ProofSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
@@ -46,6 +48,7 @@ __all__ = [
     "PermitAuditSettings",
     "PositionLedgerSettings",
     "PositionsSettings",
+    "ProofSettings",
     "RedisSettings",
     "RuntimeSettings",
     "ServerSettings",
