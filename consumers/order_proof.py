@@ -43,6 +43,14 @@ class Known:
     holder: bytes | None
 
 
+@dataclass(slots=True)
+class Batch:
+    """What is known of the executed plans of a batch, by plan id, and the order of each entry."""
+
+    known: dict[str, Known]
+    orders: dict[bytes, str]
+
+
 class Desk:
     """What one process holds: ``symbols`` that were traded, plans that it has read ``ahead``."""
 
@@ -52,15 +60,20 @@ class Desk:
         self.ahead = PlansAhead(AUDITOR, settings.plan_keep_s)
 
 
-def fetch(events: Sequence[ApplyPlan | ApplyResult], context: Context) -> dict[str, Known]:
-    """By plan id, what is known of the executed plans of the batch, in one round trip.
+def fetch(events: Sequence[ApplyPlan | ApplyResult], context: Context) -> Batch:
+    """What is known of the executed plans of the batch, in one round trip.
 
     Plans that are not known take more: the group may not have come to them yet.
     """
-    results = [one for one in events if isinstance(one, ApplyResult) and one.executed]
+    results: list[ApplyResult] = []
     packed: list[bytes] = []
-    for result in results:
-        order = streams.proof_of_order(result.symbol, order_id.find(result))
+    orders: dict[bytes, str] = {}
+    for raw_id, result in zip(context.raw_ids, events, strict=True):
+        if isinstance(result, ApplyPlan) or not result.executed:
+            continue
+        results.append(result)
+        orders[raw_id] = found = order_id.find(result)
+        order = streams.proof_of_order(result.symbol, found)
         commands = (
             ("EXISTS", streams.planned(result.plan_id)),
             ("HGET", streams.proof_of_plan(result.plan_id), "order_id"),
@@ -76,7 +89,7 @@ def fetch(events: Sequence[ApplyPlan | ApplyResult], context: Context) -> dict[s
     desk: Desk = context.held
     for plan_id in desk.ahead.find(context.db, unknown) if unknown else ():
         known[plan_id].planned = True
-    return known
+    return Batch(known, orders)
 
 
 def tidy(context: Context) -> None:
@@ -115,11 +128,12 @@ def order_proof(event: ApplyPlan | ApplyResult, context: Context) -> None:
         return
     if not event.executed:
         return
-    known: Known = context.state[event.plan_id]
+    batch: Batch = context.state
+    known = batch.known[event.plan_id]
     left_s = settings.patience_s - context.age_s
     if not known.planned and left_s > 0 and context.attempt <= PATIENT_ATTEMPTS:
         raise Retry(left_s, "its plan was not seen yet")
-    found = order_id.find(event)
+    found = batch.orders[context.raw_id]
     if not found:
         _unproven(event, context, known)
     elif context.attempt > 1 and known.holder not in (None, event.plan_id.encode()):

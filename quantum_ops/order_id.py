@@ -12,6 +12,7 @@ from quantum_ops.events import ApplyResult
 FIELD = "order_id"
 _SHAPE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 """Exchange ids are digits, client ids at most 36 of these."""
+_NO_ORDER = re.compile(r"-\d+|[0.]+", re.ASCII)
 _NOTHING = frozenset({"none", "null", "nan", "undefined", "true", "false"})
 """What programs write in place of an id that they do not have."""
 
@@ -75,7 +76,7 @@ def usable(value: object) -> str:
     if not _SHAPE.fullmatch(text) or text.casefold() in _NOTHING:
         return ""
     # 0 and -1 are how the exchange's own clients say that there is no order.
-    return "" if re.fullmatch(r"-\d+|[0.]+", text, re.ASCII) else text
+    return "" if _NO_ORDER.fullmatch(text) else text
 
 
 def _of_step(step: object) -> str:
@@ -91,15 +92,18 @@ def _decode(text: str) -> Any:
     if not text:
         return None
     try:
-        return json.loads(
-            text, object_pairs_hook=_unambiguous, parse_float=Float, parse_constant=Float
-        )
+        return _JSON.decode(text)
     except (ValueError, RecursionError):
         return None
 
 
 def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if [name for name, _ in pairs].count(FIELD) > 1:
+    # Fewer names than pairs: only then is any of them there twice.
+    if len(found) < len(pairs) and [name for name, _ in pairs].count(FIELD) > 1:
         del found[FIELD]
     return found
+
+
+# Built once: json.loads() makes a decoder for each call that has hooks.
+_JSON = json.JSONDecoder(object_pairs_hook=_unambiguous, parse_float=Float, parse_constant=Float)

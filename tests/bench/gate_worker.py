@@ -22,12 +22,13 @@ from quantum_ops import logs, program, streams
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
-from quantum_ops.events import ApplyPlan, PermitDecided
+from quantum_ops.events import ApplyPlan, ApplyResult, AuditFinding, PermitDecided
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.p33.decision import EVALUATED
 from quantum_ops.settings import RedisSettings, RuntimeSettings
 
 ME = "bench-1"
+KEEP_S = 30 * 86_400
 
 
 def _empty(stream: streams.Stream) -> Consumer:
@@ -52,12 +53,40 @@ def _writes(plan: ApplyPlan, context: Context) -> None:
     )
 
 
+def _proof_writes(event: ApplyPlan | ApplyResult, context: Context) -> None:
+    """What order_proof writes for a plan and for its result, without reading or judging."""
+    if isinstance(event, ApplyPlan):
+        context.set(streams.planned(event.plan_id), context.entry_id, ttl_s=86_400)
+        return
+    id_ = context.entry_id
+    context.first(streams.proof_of_order(event.symbol, id_), event.plan_id, ttl_s=KEEP_S)
+    plan = streams.proof_of_plan(event.plan_id)
+    fields = {"entry_id": id_, "symbol": event.symbol, "order_id": id_, "executed_at": ""}
+    context.hset(plan, fields)
+    context.expire(plan, KEEP_S)
+    context.zadd(streams.proofs_of_symbol(event.symbol), event.plan_id, 1.0)
+    context.publish(
+        AuditFinding(
+            event_id=f"bench/{id_}/execution_proven",
+            auditor="bench",
+            finding="execution_proven",
+            severity="info",
+            subject=event.plan_id,
+            detail=f"{event.symbol} order {id_}",
+            evidence=(id_,),
+        )
+    )
+
+
 def cases() -> dict[str, Consumer]:
     """Name -> the consumer that it runs."""
     return {
         "empty": _empty(streams.APPLY_PLAN),
         "empty_results": _empty(streams.APPLY_RESULT),
         "writes": Consumer("bench_writes", (streams.APPLY_PLAN,), _writes, "writes"),
+        "proof_writes": Consumer(
+            "bench_writes", (streams.APPLY_PLAN, streams.APPLY_RESULT), _proof_writes, "writes"
+        ),
         "p33": p33,
         "p33_signed": p33,
         "permit_audit": permit_audit,
