@@ -13,6 +13,11 @@ def parse(entry_id: bytes | str) -> tuple[int, int]:
     return int(milliseconds), int(sequence or 0)
 
 
+def text(parts: tuple[int, int]) -> str:
+    """An id as Redis writes it; the other way round: :func:`parse`."""
+    return f"{parts[0]}-{parts[1]}"
+
+
 def before(entry_id: bytes) -> bytes:
     """The greatest id below ``entry_id``: reading after it gives ``entry_id`` first."""
     milliseconds, sequence = parse(entry_id)

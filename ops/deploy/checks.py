@@ -10,10 +10,11 @@ import redis
 import walrus
 
 from ops import redis_text
-from ops.deploy import lag
+from ops.deploy import progress
 from ops.deploy.order import Order
 from ops.terminal import safe
-from quantum_ops import client, streams
+from quantum_ops import client, entry_id, lag_reading, streams
+from quantum_ops.lag import Id, Lag
 from quantum_ops.ledger.evidence import commands, grep, http_get
 from quantum_ops.ledger.evidence.jobs import Deadline
 
@@ -36,20 +37,23 @@ class Check:
 class Marks:
     """Ends of the streams before anything was restarted: what comes after them is of the deploy."""
 
-    letters: lag.Id
-    findings: lag.Id
+    letters: Id
+    findings: Id
 
 
 def marks(db: walrus.Database) -> Marks:
     """Where the streams end now. Raises what the client raises."""
-    return Marks(lag.newest(db, streams.DEAD_LETTER), lag.newest(db, streams.AUDIT_FINDING))
+    return Marks(
+        lag_reading.newest(db, streams.DEAD_LETTER),
+        lag_reading.newest(db, streams.AUDIT_FINDING),
+    )
 
 
 def run(
     db: walrus.Database,
     order: Order,
     before: Marks,
-    at_ready: Sequence[lag.Backlog] | None,
+    at_ready: Sequence[Lag] | None,
     environ: Mapping[str, str],
 ) -> Iterator[Check]:
     """Every check that ``order`` wants, each as it is done; the streams' ones last.
@@ -109,7 +113,7 @@ def _redis(db: walrus.Database, command: str) -> Check:
     return Check(name, passed=True, lines=tuple(safe(one) for one in text[:_SHOWN]))
 
 
-def _keeps_up(db: walrus.Database, order: Order, at_ready: Sequence[lag.Backlog] | None) -> Check:
+def _keeps_up(db: walrus.Database, order: Order, at_ready: Sequence[Lag] | None) -> Check:
     if at_ready is None:
         return Check("lag", passed=False, lines=("its backlog could not be read",))
     if not at_ready:
@@ -117,19 +121,22 @@ def _keeps_up(db: walrus.Database, order: Order, at_ready: Sequence[lag.Backlog]
     was = {one.stream: one for one in at_ready}
     deadline = time.monotonic() + order.wait_s
     while True:
-        now = [one for one in lag.look(db, order.program) if one.stream in was]
-        behind = [one for one in now if not lag.keeps_up(was[one.stream], one)]
+        found = lag_reading.of_group(db, order.program, limit=progress.CAP)
+        now = [one for one in found if one.stream in was]
+        behind = [one for one in now if not progress.keeps_up(was[one.stream], one)]
         gone = set(was) - {one.stream for one in now}
         if not behind and not gone:
-            return Check("lag", passed=True, lines=tuple(map(str, now)))
+            return Check("lag", passed=True, lines=tuple(map(progress.told, now)))
         if time.monotonic() > deadline:
-            lines = [f"{one}; at first {was[one.stream].left} left" for one in behind]
+            lines = [
+                f"{progress.told(one)}; at first {was[one.stream].left} left" for one in behind
+            ]
             lines += [f"{stream}: its group has vanished" for stream in sorted(gone)]
             return Check("lag", passed=False, lines=tuple(lines))
         time.sleep(_POLL_S)
 
 
-def _no_letters(db: walrus.Database, program: str, since: lag.Id) -> Check:
+def _no_letters(db: walrus.Database, program: str, since: Id) -> Check:
     new = [
         f"{shown}: {safe(told.get('reason', ''))} {safe(told.get('error', ''))}".rstrip()
         for shown, told in _since(db, streams.DEAD_LETTER, since)
@@ -139,7 +146,7 @@ def _no_letters(db: walrus.Database, program: str, since: lag.Id) -> Check:
     return Check("dead_letters", passed=not new, lines=lines)
 
 
-def _no_findings(db: walrus.Database, since: lag.Id) -> Check:
+def _no_findings(db: walrus.Database, since: Id) -> Check:
     new = [
         f"{shown}: {safe(told.get('finding', ''))} {safe(told.get('subject', ''))}"
         for shown, told in _since(db, streams.AUDIT_FINDING, since)
@@ -149,14 +156,14 @@ def _no_findings(db: walrus.Database, since: lag.Id) -> Check:
 
 
 def _since(
-    db: walrus.Database, stream: streams.Stream, mark: lag.Id
+    db: walrus.Database, stream: streams.Stream, mark: Id
 ) -> Iterator[tuple[str, dict[str, str]]]:
     while True:
-        page = db.xrange(stream.key, f"({lag.shown(mark)}", "+", count=_READ)
-        for entry_id, fields in page:
-            mark = lag.parsed(entry_id)
+        page = db.xrange(stream.key, f"({entry_id.text(mark)}", "+", count=_READ)
+        for found, fields in page:
+            mark = entry_id.parse(found)
             yield (
-                entry_id.decode(),
+                found.decode(),
                 {
                     name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
                     for name, value in fields.items()

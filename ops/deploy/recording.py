@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import redis
 import walrus
 
-from ops.deploy import lag
 from ops.deploy.ledger import START, Records
 from ops.deploy.state import Message, State, posted
 from ops.deploy.telling import event_of
 from ops.terminal import safe
 from quantum_ops import client, events, streams
+from quantum_ops.entry_id import parse
 from quantum_ops.errors import QuantumError
+from quantum_ops.lag import Id
 from quantum_ops.ledger.journal import Place
 from quantum_ops.publisher import Publisher
 from quantum_ops.settings import RedisSettings
@@ -138,7 +139,7 @@ class Recording:
     def _wait(self, entry_id: str, event_id: str, since: Place) -> tuple[str, str]:
         """The record's id, or why there is none yet."""
         deadline = time.monotonic() + self._patience_s
-        mark = lag.parsed(entry_id)
+        mark = parse(entry_id)
         while True:
             try:
                 found = self._records.recorded((event_id, entry_id), since)
@@ -157,7 +158,7 @@ class Recording:
                 )
             time.sleep(_POLL_S)
 
-    def _refused(self, entry_id: str, mark: lag.Id) -> str:
+    def _refused(self, entry_id: str, mark: Id) -> str:
         try:
             letters = self._db.xrevrange(streams.DEAD_LETTER.key, "+", f"{mark[0]}-0", count=100)
         except (redis.RedisError, OSError):

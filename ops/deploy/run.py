@@ -12,7 +12,7 @@ import redis
 
 from ops import start
 from ops.daemon import BUSY_STATES, AbsentError, HungError, RefusedByDaemonError
-from ops.deploy import checks, lag, ledger, preflight, telling
+from ops.deploy import checks, ledger, preflight, progress, telling
 from ops.deploy.errors import BROKEN, DEPLOYED, REFUSED, ROLLED_BACK, StopError, UnprovenError
 from ops.deploy.interrupts import Interrupts
 from ops.deploy.order import Order
@@ -20,7 +20,7 @@ from ops.deploy.proof import Proof
 from ops.deploy.recording import Recording
 from ops.deploy.restarting import Restarting
 from ops.deploy.state import Accepted, Attempt, Message, State, Store, deployed, taken_back
-from quantum_ops import client
+from quantum_ops import client, lag_reading
 from quantum_ops.errors import QuantumError
 from quantum_ops.ledger import moment, redaction
 
@@ -191,7 +191,7 @@ class Deploy:
         order, db = self.order, self.where.db
         restarting.bring(commit, order.wait_s)
         try:
-            at_ready = lag.look(db, order.program)
+            at_ready = lag_reading.of_group(db, order.program, limit=progress.CAP)
         except (redis.RedisError, OSError):
             at_ready = None
         restarting.stay_ready(order.settle_s, order.wait_s)

@@ -17,6 +17,7 @@ from quantum_ops.settings.universe import (
     UniverseCheckSettings,
     UniverseSettings,
 )
+from quantum_ops.settings.watch import WatchSettings
 
 SECTIONS = (
     RedisSettings,
@@ -34,6 +35,7 @@ SECTIONS = (
     LedgerSettings,
     EvidenceSettings,
     ProofSettings,
+    WatchSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
@@ -55,4 +57,5 @@ __all__ = [
     "UniverseAuditSettings",
     "UniverseCheckSettings",
     "UniverseSettings",
+    "WatchSettings",
 ]

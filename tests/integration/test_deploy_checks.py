@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from ops.deploy import checks, lag
+from ops.deploy import checks
 from ops.deploy.order import Order
-from quantum_ops import streams
+from quantum_ops import entry_id, lag_reading, streams
 from quantum_ops.events import AuditFinding, DeadLetter
 from quantum_ops.publisher import Publisher
 
@@ -136,21 +136,21 @@ def test_the_backlog_is_counted_whatever_was_cut_or_deleted(db):
     db.xgroup_create(key, "p33", id="0")
     db.xgroup_create(key, "other", id="0")
     [(_, taken)] = db.xreadgroup("p33", "me", {key: ">"}, count=4)
-    db.xack(key, "p33", *(entry_id for entry_id, _ in taken[:2]))
+    db.xack(key, "p33", *(id_ for id_, _ in taken[:2]))
     db.xdel(key, ids[6])
     db.xtrim(key, maxlen=8, approximate=False)
-    [found] = lag.look(db, "p33")
-    assert (found.waiting, found.pending) == (5, 2)
-    assert found.newest == lag.parsed(ids[-1])
-    assert found.first == lag.parsed(ids[2])
-    assert lag.look(db, "nobody") == []
+    [found] = lag_reading.of_group(db, "p33")
+    assert (found.entries, found.pending) == (5, 2)
+    assert found.newest == entry_id.parse(ids[-1])
+    assert found.first == entry_id.parse(ids[2])
+    assert lag_reading.of_group(db, "nobody") == []
 
 
 def test_a_consumer_that_does_nothing_is_found_out(db):
     key = streams.APPLY_PLAN.key
     db.xgroup_create(key, "p33", id="0", mkstream=True)
     db.xadd(key, PLAN)
-    marks, at_ready = checks.marks(db), lag.look(db, "p33")
+    marks, at_ready = checks.marks(db), lag_reading.of_group(db, "p33")
     assert not by_name(db, marks, at_ready)["lag"].passed
     # when it takes the entry, and never acknowledges it
     db.xreadgroup("p33", "me", {key: ">"})

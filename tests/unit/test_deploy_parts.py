@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.daemon import Process
-from ops.deploy import lag, loading, order, releases, telling, watch
+from ops.deploy import loading, order, progress, releases, telling, watch
 from ops.deploy.checks import Check
 from ops.deploy.errors import StopError
 from ops.deploy.ledger import Records
@@ -24,6 +24,7 @@ from ops.deploy.source import Repository
 from ops.deploy.state import Accepted, Attempt, Message, State, Store, deployed, taken_back
 from ops.paths import Paths
 from ops.readiness import Verdict
+from quantum_ops.lag import Lag
 from quantum_ops.ledger import book
 from quantum_ops.ledger.entry import Request
 
@@ -67,20 +68,34 @@ def test_what_was_ready_and_dies_has_failed_however_well_it_comes_back():
     assert watch.stays(20, seen(state="EXITED", pid=0)).answer == "failed"
 
 
-def backlog(first: int, newest: int, waiting: int = 0, pending: int = 0) -> lag.Backlog:
-    at = (first, 0) if waiting + pending else lag.NONE_LEFT
-    return lag.Backlog("apply.plan", (newest, 0), at, waiting, pending)
+def backlog(first: int, newest: int, waiting: int = 0, pending: int = 0) -> Lag:
+    at = (first, 0)
+    return Lag(
+        "apply.plan", "g", waiting, "exact", 0.0, pending, newest=(newest, 0),
+        waiting=at if waiting else None, held=at if pending else None,
+    )  # fmt: skip
 
 
 def test_a_consumer_keeps_up_if_what_was_there_gets_done():
     ready = backlog(first=11, newest=20, waiting=10)
-    assert lag.keeps_up(ready, backlog(first=25, newest=99, waiting=50))  # a busy stream
-    assert lag.keeps_up(ready, backlog(first=13, newest=20, waiting=8))  # a long way, but on it
-    assert lag.keeps_up(ready, backlog(first=0, newest=20))
-    assert not lag.keeps_up(ready, ready)
-    assert not lag.keeps_up(ready, backlog(first=11, newest=30, waiting=20))
-    assert not lag.keeps_up(ready, backlog(first=11, newest=20, pending=10))  # taken, never done
-    assert not lag.keeps_up(ready, backlog(first=12, newest=90, waiting=40))  # loses ground
+    assert progress.keeps_up(ready, backlog(first=25, newest=99, waiting=50))  # a busy stream
+    assert progress.keeps_up(
+        ready, backlog(first=13, newest=20, waiting=8)
+    )  # a long way, but on it
+    assert progress.keeps_up(ready, backlog(first=0, newest=20))
+    assert not progress.keeps_up(ready, ready)
+    assert not progress.keeps_up(ready, backlog(first=11, newest=30, waiting=20))
+    assert not progress.keeps_up(
+        ready, backlog(first=11, newest=20, pending=10)
+    )  # taken, never done
+    assert not progress.keeps_up(ready, backlog(first=12, newest=90, waiting=40))  # loses ground
+
+
+def test_a_consumer_of_which_nothing_can_be_said_does_not_keep_up():
+    unknown = Lag("apply.plan", "g", pending=1, held=(15, 0), newest=(30, 0))
+    assert not progress.keeps_up(backlog(first=11, newest=20, waiting=10), unknown)
+    assert not progress.keeps_up(unknown, backlog(first=16, newest=30, waiting=1))
+    assert progress.keeps_up(unknown, backlog(first=31, newest=31, waiting=1))
 
 
 @given(
@@ -91,7 +106,7 @@ def test_a_consumer_that_stands_still_never_keeps_up(first, newest, left, more, 
     newest = max(newest, first)
     ready = backlog(first, newest, left)
     taken = min(taken, left)
-    assert not lag.keeps_up(ready, backlog(first, newest + more, left + more - taken, taken))
+    assert not progress.keeps_up(ready, backlog(first, newest + more, left + more - taken, taken))
 
 
 @pytest.mark.parametrize(
