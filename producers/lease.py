@@ -32,6 +32,10 @@ return 0
 )
 
 
+class LostLeaseError(Exception):
+    """Another process took over: this one must write nothing and stand by."""
+
+
 class Lease:
     """A key that one process holds for ``ms`` milliseconds at a time, with a fencing number.
 
@@ -39,26 +43,28 @@ class Lease:
     atomic step: a process that slept through the end of its lease then changes nothing.
     """
 
-    def __init__(self, db: walrus.Database, key: str, fence_key: str, ms: int) -> None:
+    def __init__(
+        self, db: walrus.Database, key: str, fence_key: str, ms: int, owner: str = ""
+    ) -> None:
         self.key = key
         self.ms = ms
         self._db = db
         self._fence_key = fence_key
         # Not host:pid alone: a restart within the lease would be taken for the one that died.
-        self._owner = uuid.uuid4().hex
-        self._fence = 0
+        self._owner = owner or uuid.uuid4().hex
+        self.fence = 0
 
     @property
     def value(self) -> str:
         """What stands in the key while it is ours."""
-        return f"{self._owner}:{self._fence}"
+        return f"{self._owner}:{self.fence}"
 
     def acquire(self) -> bool:
         """Take the lease or renew it; False while another process holds it."""
         args = [self._owner, self.ms]
         fence = int(run_script(self._db, ACQUIRE, [self.key, self._fence_key], args))
         if fence:
-            self._fence = fence
+            self.fence = fence
         return bool(fence)
 
     def release(self) -> None:

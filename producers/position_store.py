@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 import walrus
 
-from producers.lease import Lease
+from producers.lease import Lease, LostLeaseError
 from producers.position_risk import Positions
 from quantum_ops import codec, streams
 from quantum_ops.events import AuditFinding
@@ -14,10 +14,6 @@ TTL_S = 3600
 """Seconds a position is kept when nobody refreshes it, as its readers know it."""
 MAX_NAMED = 20
 Command = tuple[str | int | bytes, ...]
-
-
-class LostLeaseError(Exception):
-    """Another process took over: this one must write nothing and stand by."""
 
 
 class PositionStore:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import signal
-from typing import Any
-
-from producers import backoff, credentials, off, position_risk
+from producers import backoff, credentials, off, position_risk, process
 from producers.binance import MAX_RETRY_AFTER_S, RATE_LIMITED, REFUSED, Failure, host, shown
+from producers.leader import Leader
 from producers.lease import Lease
-from producers.position_store import LostLeaseError, PositionStore
+from producers.position_store import PositionStore
 from producers.signed_exchange import (
     REFUSED_CODES,
     WRONG_TIME,
@@ -17,12 +14,12 @@ from producers.signed_exchange import (
     SignedExchange,
     base,
 )
-from quantum_ops import client, knobs, lifeline, logs, streams
+from quantum_ops import knobs, logs, streams
 from quantum_ops.clock import Clock
-from quantum_ops.errors import ConfigurationError, RefusedError
-from quantum_ops.heartbeat import EVERY_S, Heartbeat
-from quantum_ops.settings import PositionsSettings, RedisSettings, RuntimeSettings
+from quantum_ops.heartbeat import Heartbeat
+from quantum_ops.settings import PositionsSettings
 
+NAME = "positions"
 LEASE_IN_REFRESHES = 1.5
 LEASE_IN_FETCHES = 1.25
 MIN_LEASE_S = 2.0
@@ -36,21 +33,17 @@ _BANNING = tuple(f"http_{status}" for status in RATE_LIMITED)
 _REFUSING = tuple(f"http_{status}" for status in REFUSED)
 
 
-class PositionsProducer:
+class PositionsProducer(Leader):
     """Writes the positions while it holds the lease, stands by while another one does."""
 
     def __init__(
         self, settings: PositionsSettings, store: PositionStore, exchange: SignedExchange,
         clock: Clock, heartbeat: Heartbeat,
     ) -> None:  # fmt: skip
+        super().__init__(store.lease, clock, heartbeat)
         self._settings = settings
         self._store = store
         self._exchange = exchange
-        self._clock = clock
-        self._heartbeat = heartbeat
-        self._log: Any = logs.get()
-        self._leading = False
-        self._not_before_s = 0.0  # on the monotonic clock
         self._fetched_s: float | None = None  # on the monotonic clock
         self._failures = 0
         self._trouble = ""
@@ -58,38 +51,14 @@ class PositionsProducer:
         self._told: object = None
         self._skipped: dict[str, str] = {}
 
-    def run(self) -> None:
-        """Work until asked to stop. Redis away: wait inside, with back-off."""
-        attempt = 0
-        while not self._clock.stopping():
-            try:
-                # Redis may break off a rest; what the exchange asked for holds all the same.
-                left_s = self._not_before_s - self._clock.monotonic_s()
-                self._rest(left_s if left_s > 0 else self.turn())
-                attempt = 0
-            except LostLeaseError as error:
-                self._leading = False
-                self._log.warning("lease_lost", why=str(error))
-                self._clock.wait(self._standby_s())
-            except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
-                client.refuse_or_raise(error)
-                attempt += 1
-                self._log.warning("redis_away", error=str(error), attempt=attempt)
-                pause = min(2.0, 0.05 * 2 ** min(attempt, 10))
-                self._clock.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-        self._leave()
-
     def turn(self) -> float:
         """One turn: a fetch if the lease is ours. Gives the seconds until the next one."""
-        if not self._store.lease.acquire():
-            if self._leading:
-                self._log.warning("lease_lost", why="another process holds it")
-            self._leading = False
+        if not self._leads():
             self._beat()
             return self._standby_s()
         if not self._leading:
             self._leading = True
-            self._log.info("lease_taken", lease_ms=self._store.lease.ms)
+            self._log.info("lease_taken", lease_ms=self._lease.ms)
             banned_s = self._store.banned_until_s(host(self._exchange.base)) - self._clock.now_s()
             if 0 < banned_s <= MAX_RETRY_AFTER_S:
                 self._log.warning("exchange_wants_a_pause", seconds=round(banned_s))
@@ -98,8 +67,7 @@ class PositionsProducer:
         got: Answer | Failure | None = self._exchange.synchronise()
         if got is None:
             # Each of the two requests may take a whole lease.
-            if not self._store.lease.acquire():
-                raise LostLeaseError("another process holds the lease")
+            self._keep()
             got = self._exchange.fetch()
         if self._clock.stopping():
             return 0.0  # a fetch that our own stop cut off is no failure of the exchange
@@ -165,27 +133,8 @@ class PositionsProducer:
                 failures=self._failures, next_in_s=round(seconds, 1))  # fmt: skip
         self._told = kind
 
-    def _pause(self, seconds: float) -> float:
-        self._not_before_s = self._clock.monotonic_s() + seconds
-        return seconds
-
     def _standby_s(self) -> float:
-        return min(1.0, self._store.lease.ms / 4000)
-
-    def _rest(self, seconds: float) -> None:
-        """Wait, and keep lease and heartbeat alive meanwhile."""
-        until = self._clock.monotonic_s() + seconds
-        slice_s = min(self._store.lease.ms / 3000, EVERY_S)
-        while not self._clock.stopping():
-            left = until - self._clock.monotonic_s()
-            if left <= 0:
-                return
-            self._clock.wait(min(left, slice_s))
-            if left <= slice_s:
-                return
-            if self._leading and not self._store.lease.acquire():
-                raise LostLeaseError("another process holds the lease")
-            self._beat()
+        return min(1.0, self._lease.ms / 4000)
 
     def _beat(self, *, force: bool = False) -> None:
         """``last_fetch_age_s`` is -1 before the first good fetch."""
@@ -199,54 +148,28 @@ class PositionsProducer:
             failures=self._failures, **standing,
         )  # fmt: skip
 
-    def _leave(self) -> None:
-        try:
-            if self._leading:
-                self._store.lease.release()
-            self._heartbeat.stop()
-        except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
-            self._log.debug("left_without_goodbye", error=str(error))
-
 
 def main() -> int:
     """Run the program; gives its exit code: 0 after a stop, 78 for wrong settings."""
-    try:
-        return _main()
-    except (ConfigurationError, RefusedError) as error:
-        lines = error.lines if isinstance(error, ConfigurationError) else (str(error),)
-        return lifeline.refuse(*(f"positions: {line}" for line in lines))
+    return process.run(NAME, _work)
 
 
-def _main() -> int:
-    lifeline.die_with_parent()
+def _work() -> None:
     settings = knobs.load(PositionsSettings)
     address = base(settings)
     owned = credentials.load(settings)
-    runtime = knobs.load(RuntimeSettings)
-    redis = knobs.load(RedisSettings)
-    logs.configure("positions", runtime.log_level)
     clock = Clock()
     exchange = SignedExchange(settings, owned, clock) if owned else None
-
-    def stop(*_: object) -> None:
-        clock.stop()
-        if exchange is not None:
-            exchange.interrupt()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    db = client.connect(redis, name="positions")
-    heartbeat = Heartbeat(db, "positions")
+    db = process.connect(NAME, clock, exchange.interrupt if exchange else lambda: None)
+    heartbeat = Heartbeat(db, NAME)
     if exchange is None:
         off.idle(clock, heartbeat, "positions_off", OFF)
-    else:
-        logs.get().info("started", url=shown(address), refresh_s=settings.refresh_s)
-        lease = Lease(db, streams.POSITIONS_LEASE, streams.POSITIONS_FENCE, lease_ms(settings))
-        store = PositionStore(db, lease)
-        PositionsProducer(settings, store, exchange, clock, heartbeat).run()
-        exchange.close()
-    logs.get().info("stopped")
-    return 0
+        return
+    logs.get().info("started", url=shown(address), refresh_s=settings.refresh_s)
+    lease = Lease(db, streams.POSITIONS_LEASE, streams.POSITIONS_FENCE, lease_ms(settings))
+    store = PositionStore(db, lease)
+    PositionsProducer(settings, store, exchange, clock, heartbeat).run()
+    exchange.close()
 
 
 def lease_ms(settings: PositionsSettings) -> int:

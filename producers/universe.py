@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import random
-import signal
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from producers import backoff, cycle
+from producers import backoff, cycle, process
 from producers.binance import (
     MAX_RETRY_AFTER_S,
     RATE_LIMITED,
@@ -21,13 +18,14 @@ from producers.binance import (
     shown,
 )
 from producers.exchange_info import Refusal, read
-from producers.universe_store import FencedError, Store
-from quantum_ops import client, knobs, lifeline, logs
+from producers.leader import Leader
+from producers.universe_store import Store
+from quantum_ops import knobs, logs
 from quantum_ops.clock import Clock
-from quantum_ops.errors import ConfigurationError, RefusedError
-from quantum_ops.heartbeat import EVERY_S, Heartbeat
-from quantum_ops.settings import RedisSettings, RuntimeSettings, UniverseSettings
+from quantum_ops.heartbeat import Heartbeat
+from quantum_ops.settings import UniverseSettings
 
+NAME = "universe"
 LEASE_IN_REFRESHES = 1.5
 MIN_LEASE_S = 1.0
 FETCH_IN_LEASE = 0.8
@@ -37,59 +35,28 @@ PAUSE_S = 2.0
 _BANNING = tuple(f"http_{status}" for status in RATE_LIMITED)
 
 
-class UniverseProducer:
+class UniverseProducer(Leader):
     """Publishes the universe while it holds the lease, stands by while another one does."""
 
     def __init__(
         self, settings: UniverseSettings, store: Store, exchange: ExchangeInfo, clock: Clock,
         heartbeat: Heartbeat,
     ) -> None:  # fmt: skip
+        super().__init__(store.lease, clock, heartbeat)
         self._settings = settings
         self._store = store
         self._exchange = exchange
-        self._clock = clock
-        self._heartbeat = heartbeat
-        self._log: Any = logs.get()
         self._failures = 0
-        self._leading = False
-        self._not_before_s = 0.0  # on the monotonic clock
-
-    def run(self) -> None:
-        """Work until asked to stop. Redis away: wait inside, with back-off."""
-        attempt = 0
-        while not self._clock.stopping():
-            try:
-                # Redis may break off a rest; what the exchange asked for holds all the same.
-                left_s = self._not_before_s - self._clock.monotonic_s()
-                self._rest(left_s if left_s > 0 else self.turn())
-                attempt = 0
-            except FencedError as error:
-                self._leading = False
-                self._log.warning("lease_lost", why=str(error))
-                # Whoever moved the keys may do so for ever: never fetch in a tight loop.
-                self._clock.wait(min(1.0, self._settings.refresh_s / 8))
-            except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
-                client.refuse_or_raise(error)
-                attempt += 1
-                self._log.warning("redis_away", error=str(error), attempt=attempt)
-                if "WRONGTYPE" in str(error):
-                    self._heal()
-                pause = min(2.0, 0.05 * 2 ** min(attempt, 10))
-                self._clock.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-        self._leave()
 
     def turn(self) -> float:
         """One turn: a fetch if the lease is ours. Gives the seconds until the next one."""
-        if not self._store.acquire():
-            if self._leading:
-                self._log.warning("lease_lost", why="another producer holds it")
-            self._leading = False
-            self._heartbeat.beat("waiting", role="standby")
-            return min(1.0, self._settings.refresh_s / 8)
+        if not self._leads():
+            self._beat()
+            return self._standby_s()
         if not self._leading:
             self._leading = True
             booted = self._store.bootstrap()
-            self._log.info("lease_taken", fence=self._store.fence, bootstrapped=booted)
+            self._log.info("lease_taken", fence=self._lease.fence, bootstrapped=booted)
             banned_s = self._store.banned_until_s(host(self._exchange.url)) - time.time()
             if 0 < banned_s <= MAX_RETRY_AFTER_S:
                 self._log.warning("exchange_wants_a_pause", seconds=round(banned_s))
@@ -124,10 +91,6 @@ class UniverseProducer:
         self._heartbeat.beat("ready", force=True, role="leader", last_id=entry_id)
         return pause_s
 
-    def _pause(self, seconds: float) -> float:
-        self._not_before_s = self._clock.monotonic_s() + seconds
-        return seconds
-
     def _ban(self, failure: Failure, until_s: float) -> Mapping[str, str]:
         if failure.kind not in _BANNING:
             return {}
@@ -136,23 +99,14 @@ class UniverseProducer:
             "banned_host": host(self._exchange.url),
         }
 
-    def _rest(self, seconds: float) -> None:
-        """Wait, and keep lease and heartbeat alive meanwhile."""
-        until = self._clock.monotonic_s() + seconds
-        slice_s = min(self._store.lease_ms / 1000 / 3, EVERY_S)
-        while not self._clock.stopping():
-            left = until - self._clock.monotonic_s()
-            if left <= 0:
-                return
-            self._clock.wait(min(left, slice_s))
-            if left <= slice_s:
-                return
-            if self._leading and not self._store.acquire():
-                raise FencedError("another producer holds the lease")
-            self._heartbeat.beat(
-                "ready" if self._leading else "waiting",
-                role="leader" if self._leading else "standby",
-            )
+    def _beat(self) -> None:
+        self._heartbeat.beat(
+            "ready" if self._leading else "waiting",
+            role="leader" if self._leading else "standby",
+        )
+
+    def _standby_s(self) -> float:
+        return min(1.0, self._settings.refresh_s / 8)
 
     def _tell(self, write: cycle.Write, entry_id: str) -> None:
         meta = write.meta
@@ -169,53 +123,30 @@ class UniverseProducer:
         elif write.event is None:
             self._log.debug("universe_unchanged", count=meta.get("count"))
 
-    def _heal(self) -> None:
+    def _heal(self, error: Exception) -> None:
+        if "WRONGTYPE" not in str(error):
+            return
         for key in self._store.heal():
             self._log.error("key_of_wrong_type_removed", key=key)
-
-    def _leave(self) -> None:
-        try:
-            if self._leading:
-                self._store.release()
-            self._heartbeat.stop()
-        except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
-            self._log.debug("left_without_goodbye", error=str(error))
 
 
 def main() -> int:
     """Run the program; gives its exit code: 0 after a stop, 78 for wrong settings."""
-    try:
-        return _main()
-    except (ConfigurationError, RefusedError) as error:
-        lines = error.lines if isinstance(error, ConfigurationError) else (str(error),)
-        return lifeline.refuse(*(f"universe: {line}" for line in lines))
+    return process.run(NAME, _work)
 
 
-def _main() -> int:
-    lifeline.die_with_parent()
+def _work() -> None:
     settings = knobs.load(UniverseSettings)
     check_url(settings.url)
     lease_s = max(MIN_LEASE_S, LEASE_IN_REFRESHES * settings.refresh_s)
     timeout_s = min(settings.http_timeout_s, FETCH_IN_LEASE * lease_s)
     settings = dataclasses.replace(settings, http_timeout_s=timeout_s)
-    runtime = knobs.load(RuntimeSettings)
-    redis = knobs.load(RedisSettings)
-    logs.configure("universe", runtime.log_level)
     clock = Clock()
     exchange = ExchangeInfo(settings)
-
-    def stop(*_: object) -> None:
-        clock.stop()
-        exchange.interrupt()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    db = client.connect(redis, name="universe")
+    db = process.connect(NAME, clock, exchange.interrupt)
     logs.get().info(
         "started", url=shown(exchange.url), mode=settings.mode, fetch_timeout_s=timeout_s
     )
     store = Store(db, int(lease_s * 1000))
-    UniverseProducer(settings, store, exchange, clock, Heartbeat(db, "universe")).run()
+    UniverseProducer(settings, store, exchange, clock, Heartbeat(db, NAME)).run()
     exchange.close()
-    logs.get().info("stopped")
-    return 0

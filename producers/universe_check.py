@@ -7,13 +7,12 @@ connection, another schedule. What it sees goes to universe.checked; universe_au
 from __future__ import annotations
 
 import random
-import signal
 import time
 from typing import Any
 
 import walrus
 
-from producers import backoff, comparison, off
+from producers import backoff, comparison, off, process
 from producers.binance import (
     MAX_RETRY_AFTER_S,
     Body,
@@ -25,18 +24,13 @@ from producers.binance import (
 )
 from producers.exchange_info import Refusal, read
 from producers.universe_store import Store
-from quantum_ops import client, knobs, lifeline, logs, streams
+from quantum_ops import client, knobs, logs, streams
 from quantum_ops.clock import Clock
-from quantum_ops.errors import ConfigurationError, PublishUnknownError, RefusedError
+from quantum_ops.errors import PublishUnknownError
 from quantum_ops.events import UniverseChecked
 from quantum_ops.heartbeat import EVERY_S, Heartbeat
 from quantum_ops.publisher import Publisher
-from quantum_ops.settings import (
-    RedisSettings,
-    RuntimeSettings,
-    UniverseCheckSettings,
-    UniverseSettings,
-)
+from quantum_ops.settings import UniverseCheckSettings, UniverseSettings
 
 NAME = comparison.NAME
 OFF = "off: set UNIVERSE_AUDIT_FETCH=true, then ./run restart universe_check universe_audit"
@@ -160,36 +154,19 @@ class UniverseCheck:
 
 def main() -> int:
     """Run the program; gives its exit code: 0 after a stop, 78 for wrong settings."""
-    try:
-        return _main()
-    except (ConfigurationError, RefusedError) as error:
-        lines = error.lines if isinstance(error, ConfigurationError) else (str(error),)
-        return lifeline.refuse(*(f"{NAME}: {line}" for line in lines))
+    return process.run(NAME, _work)
 
 
-def _main() -> int:
-    lifeline.die_with_parent()
+def _work() -> None:
     settings = knobs.load(UniverseCheckSettings)
     rules = knobs.load(UniverseSettings)
     check_url(rules.url)
-    runtime = knobs.load(RuntimeSettings)
-    redis = knobs.load(RedisSettings)
-    logs.configure(NAME, runtime.log_level)
     clock = Clock()
     exchange = ExchangeInfo(rules)
-
-    def stop(*_: object) -> None:
-        clock.stop()
-        exchange.interrupt()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    db = client.connect(redis, name=NAME)
+    db = process.connect(NAME, clock, exchange.interrupt)
     if settings.enabled:
         logs.get().info("started", url=shown(exchange.url), every_s=settings.every_s)
         UniverseCheck(settings, rules, db, exchange, clock).run()
     else:
         off.idle(clock, Heartbeat(db, NAME), "universe_check_off", OFF)
     exchange.close()
-    logs.get().info("stopped")
-    return 0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,7 +11,7 @@ import walrus
 
 from producers.churn_guard import Held
 from producers.cycle import Published, Write, turned
-from producers.lease import ACQUIRE, RELEASE
+from producers.lease import Lease, LostLeaseError
 from quantum_ops import codec, streams
 from quantum_ops.errors import DecodeError
 from quantum_ops.events import UniverseChanged
@@ -85,39 +83,12 @@ MAX_DIGITS = 15
 """Longest epoch that is believed: more digits are damage, and Lua would round them."""
 
 
-class FencedError(Exception):
-    """Another producer took over: this one must write nothing and stand by."""
-
-
-@dataclass(slots=True)
 class Store:
-    """The universe's keys as one producer holds them. ``lease_ms`` is how long a lease lasts."""
+    """The universe's keys as one producer holds them; its :attr:`lease` lasts ``lease_ms``."""
 
-    db: walrus.Database
-    lease_ms: int
-    owner: str = ""
-    fence: int = 0
-
-    def __post_init__(self) -> None:
-        # Not host:pid alone: a restart within the lease would be taken for the one that died.
-        self.owner = self.owner or uuid.uuid4().hex
-
-    @property
-    def lease(self) -> str:
-        """The value that stands in the lease key while it is ours."""
-        return f"{self.owner}:{self.fence}"
-
-    def acquire(self) -> bool:
-        """Take the lease or renew it; False while another producer holds it."""
-        keys = [streams.UNIVERSE_LEASE, streams.UNIVERSE_FENCE]
-        fence = int(run_script(self.db, ACQUIRE, keys, [self.owner, self.lease_ms]))
-        if fence:
-            self.fence = fence
-        return bool(fence)
-
-    def release(self) -> None:
-        """Give the lease back, so that a standby need not wait for it to run out."""
-        run_script(self.db, RELEASE, [streams.UNIVERSE_LEASE], [self.lease])
+    def __init__(self, db: walrus.Database, lease_ms: int, owner: str = "") -> None:
+        self.db = db
+        self.lease = Lease(db, streams.UNIVERSE_LEASE, streams.UNIVERSE_FENCE, lease_ms, owner)
 
     def bootstrap(self) -> bool:
         """Serve last_ok (flagged stale) if there is no active document; tells whether it did."""
@@ -130,7 +101,7 @@ class Store:
         ]
         reason = "bootstrap: last_ok until the first good fetch"
         told = codec.encode(turned(stale=True, reason=reason))
-        return bool(run_script(self.db, _BOOTSTRAP, keys, [self.lease, reason, *told]))
+        return bool(run_script(self.db, _BOOTSTRAP, keys, [self.lease.value, reason, *told]))
 
     def read(self) -> Published:
         """What is published now; keys that cannot be read count as never published."""
@@ -188,10 +159,10 @@ class Store:
     def commit(self, published: Published, write: Write) -> str:
         """Make ``write`` true in one step; gives the change event's entry id or ''.
 
-        Raises :class:`FencedError` if the lease is no longer ours. A lost reply needs no repeat:
+        Raises :class:`LostLeaseError` if the lease is no longer ours. A lost reply needs no repeat:
         the next cycle reads what stands there and finds its own content hash.
         """
-        plan: dict[str, object] = {"meta": _flat({**write.meta, "fence": str(self.fence)})}
+        plan: dict[str, object] = {"meta": _flat({**write.meta, "fence": str(self.lease.fence)})}
         if write.active is not None:
             plan["active"] = write.active
             plan["good"] = write.meta["stale"] == "0"
@@ -205,10 +176,10 @@ class Store:
             plan["finding"] = [part.decode() for part in codec.encode(write.finding)]
         # To the byte as it was read: a damaged epoch must not make every commit look moved.
         guard = published.guard.encode("utf-8", "surrogateescape")
-        args = [self.lease, self.lease_ms, guard, json.dumps(plan, ensure_ascii=False)]
+        args = [self.lease.value, self.lease.ms, guard, json.dumps(plan, ensure_ascii=False)]
         reply = run_script(self.db, _COMMIT, _KEYS, args).decode()
         if reply in ("FENCED", "MOVED"):
-            raise FencedError(reply)
+            raise LostLeaseError(reply)
         return str(reply)
 
     def heal(self) -> list[str]:

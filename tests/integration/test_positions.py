@@ -22,8 +22,8 @@ from ops.readiness import Server as Sight
 from ops.readiness import judge
 from producers import positions as program
 from producers.credentials import Credentials
-from producers.lease import Lease
-from producers.position_store import LostLeaseError, PositionStore
+from producers.lease import Lease, LostLeaseError
+from producers.position_store import PositionStore
 from producers.positions import OFF, PositionsProducer
 from producers.signed_exchange import SignedExchange
 from quantum_ops import codec, streams

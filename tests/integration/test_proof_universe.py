@@ -52,7 +52,7 @@ SETTINGS = UniverseSettings()
 def publish(db, *names: str, now_s: float | None = None) -> None:
     """Publish a universe as the producer does."""
     store = Store(db, 60_000, owner="test")
-    store.acquire()
+    store.lease.acquire()
     now_s = time.time() if now_s is None else now_s
     rows = names or ("BTCUSDT", "ETHUSDT", "SOLUSDT")
     published = store.read()
@@ -303,7 +303,7 @@ def test_official_symbols_that_are_not_ascii_are_counted(box, valkey):
     db = valkey.connect()
     settings = UniverseSettings(symbol_regex=re.compile(r".+USDT"))
     store = Store(db, 60_000, owner="t")
-    store.acquire()
+    store.lease.acquire()
     now_s = time.time()
     snapshot = read(body("BTCUSDT", row("龙虾USDT")), settings, now_s)
     published = store.read()

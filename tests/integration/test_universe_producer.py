@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from producers.universe_store import FencedError
+from producers.lease import LostLeaseError
 from quantum_ops import streams
 from quantum_ops.universe import content_sha256, load_universe, symbols_sha256
 from tests.exchange import SIX, answer, body, drip, recorded, row
@@ -358,7 +358,7 @@ def test_hold_survives_a_restart(rig_of, exchange):
     exchange.respond = answer(body("BTCUSDT", "ETHUSDT"))
     first.turn()
     first.turn()
-    first.store.release()
+    first.store.lease.release()
     second = guarded(rig_of)
     second.turn()
     assert second.active()["symbols"] == ["BTCUSDT", "ETHUSDT"]
@@ -367,7 +367,7 @@ def test_hold_survives_a_restart(rig_of, exchange):
 def test_change_of_network_is_no_churn(rig_of, exchange):
     rig = guarded(rig_of)
     rig.turn()
-    rig.store.release()
+    rig.store.lease.release()
     exchange.respond = answer(body("MAINUSDT", weight=2400))
     other = guarded(rig_of, mode="mainnet")
     other.turn()
@@ -379,7 +379,7 @@ def test_one_publishes_the_other_stands_by_and_takes_over(rig_of):
     first.turn()
     assert second.turn() <= 1.0
     assert len(first.changes()) == 1
-    first.store.release()
+    first.store.lease.release()
     second.turn()
     assert second.meta()["fence"] == "2"
     assert len(second.changes()) == 1
@@ -397,7 +397,7 @@ def test_producer_that_lost_its_lease_while_fetching_changes_nothing(rig_of, exc
     # When it wakes up and commits
     from producers.cycle import after_refusal
 
-    with pytest.raises(FencedError):
+    with pytest.raises(LostLeaseError):
         first.store.commit(published, after_refusal(published, "late", time.time()))
     assert first.meta() == before
     assert len(first.changes()) == 2
