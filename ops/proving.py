@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ops.terminal import safe
+from quantum_ops.history.errors import ArchiveError
 from quantum_ops.history.reader import Archive
 
 STDOUT = "-"
 UNPROVEN = "not proven yet"
+ERROR, IO_ERROR = 1, 74
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def attach(named: str, archive: Archive | None, rests_on: Iterable[tuple[str, str]]) -> int:
+    """Do what ``--prove`` says, if anything; gives the verb's exit code: 0, 1 or 74."""
+    if not named:
+        return 0
+    if archive is None:
+        print("--prove: there is no archive that could prove it", file=sys.stderr)
+        return ERROR
+    try:
+        write(named, archive, rests_on)
+    except ArchiveError as error:
+        print(f"--prove: {safe(str(error), 1000)}", file=sys.stderr)
+        return ERROR
+    except OSError as error:
+        print(f"--prove: {safe(named)}: {error.strerror}", file=sys.stderr)
+        return IO_ERROR
+    return 0
+
+
 def write(named: str, archive: Archive, rests_on: Iterable[tuple[str, str]]) -> None:
     """Make the proof of these entries (stream, id) and put it where ``--prove`` says.
 
@@ -36,12 +56,10 @@ def write(named: str, archive: Archive, rests_on: Iterable[tuple[str, str]]) -> 
     """
     from ops import archive_place, proof_trust  # noqa: PLC0415 - only who proves needs them
     from quantum_ops.history import attest  # noqa: PLC0415 - as above
-    from quantum_ops.ledger import checkpoint, durable  # noqa: PLC0415 - as above
+    from quantum_ops.ledger import durable  # noqa: PLC0415 - as above
 
-    newest = checkpoint.newest(archive.folder)
     keys = proof_trust.own(archive_place.paths())
-    key = next((one for one in keys if newest and one.signed(newest)), None)
-    made = attest.attest(archive, rests_on, key)
+    made = attest.attest(archive, rests_on, keys)
     if named == STDOUT:
         sys.stdout.write(made.text())
     else:

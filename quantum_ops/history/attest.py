@@ -6,7 +6,7 @@ made.text()   # the file; ./run verify checks it anywhere
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from quantum_ops import entry_id, streams
 from quantum_ops.history.bundle import FORMAT, Absent, Bundle, Later, Proven, shown
@@ -20,13 +20,13 @@ from quantum_ops.ledger.errors import CheckpointError
 
 
 def attest(
-    archive: Archive, rests_on: Iterable[tuple[str, str]], key: Verifier | None = None
+    archive: Archive, rests_on: Iterable[tuple[str, str]], keys: Collection[Verifier] = ()
 ) -> Bundle:
     """The proof of these entries, each a stream (key or name) and an id; JSON-able, self-contained.
 
     Of an id that came again with other content all are in it. Entries behind the newest checkpoint
-    stand in it as ``later``, entries that the archive does not have as ``absent``. ``key`` is the
-    public key of the log, if it is known: it goes with the proof, and trust in it does not.
+    stand in it as ``later``, entries that the archive does not have as ``absent``. The one of
+    ``keys`` that signed goes with the proof, to be asked for; trust in it does not.
 
     Raises:
         DamagedError: if the archive is not what its newest checkpoint says. Nothing is proven then.
@@ -55,7 +55,7 @@ def attest(
         else:
             later.append(Later(line, at))
     note = known.text() if known else ""
-    vkey = key.text() if key and known and key.signed(known) else ""
+    vkey = next((key.text() for key in keys if known and key.signed(known)), "")
     return Bundle(FORMAT, note, vkey, entries, later, absent).sealed()
 
 

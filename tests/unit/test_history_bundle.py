@@ -50,7 +50,7 @@ def folder(tmp_path_factory, signer) -> Folder:
 def made(folder, signer) -> Bundle:
     wanted = [(PLAN, f"{T0 + n}-0") for n in (1, 302, 697)]
     wanted += [(PLAN, f"{T0 + COVERED + 3}-0"), ("apply.result", f"{T0 + 300}-0"), (PLAN, "7-7")]
-    return attest.attest(Archive(folder), wanted, signer.verifier())
+    return attest.attest(Archive(folder), wanted, [signer.verifier()])
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_a_whole_proof_of_ones_own_making_needs_ones_own_key(tmp_path, key):
     other = Signer(ORIGIN, tmp_path / "other.pem")
     filled = fill(tmp_path / "archive", 20)
     checkpoint.publish(filled, Archive(filled).head, ORIGIN, other)
-    forged = attest.attest(Archive(filled), [(PLAN, f"{T0 + 1}-0")], other.verifier())
+    forged = attest.attest(Archive(filled), [(PLAN, f"{T0 + 1}-0")], [other.verifier()])
     alone = bundle.judge(forged)
     assert (alone.faults, alone.signed) == ([], False)
     [fault] = bundle.judge(forged, key).faults

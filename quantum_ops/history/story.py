@@ -1,0 +1,219 @@
+"""The only place that tells one plan's story from the entries about it. Pure.
+
+Steps stand in the order of their ids: the server's clock when each was added, which is no proof of
+what happened first, but what everybody saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from quantum_ops import order_id, streams
+from quantum_ops.errors import DecodeError
+from quantum_ops.events import (
+    ApplyPlan,
+    ApplyResult,
+    AuditFinding,
+    DeadLetter,
+    DeployCompleted,
+    Event,
+    PermitDecided,
+    UniverseChanged,
+)
+from quantum_ops.history.entry import Entry
+
+ASKING = frozenset({"EXECUTE", "RECONCILE_CLOSE"})
+"""Decisions of a plan on which a gate decides; the others ask for nothing."""
+ORDER = [
+    streams.UNIVERSE_CHANGED.key, streams.DEPLOY_COMPLETED.key, streams.APPLY_PLAN.key,
+    streams.PERMIT_DECIDED.key, streams.APPLY_RESULT.key, streams.AUDIT_FINDING.key,
+    streams.DEAD_LETTER.key,
+]  # fmt: skip
+"""Of entries with one id, which stands first."""
+
+
+class Told(NamedTuple):
+    """An entry, and its number in the archive; None if only the server has it."""
+
+    entry: Entry
+    at: int | None
+
+
+class Step(NamedTuple):
+    """One thing that happened. ``text`` is for people and may hold hostile bytes: escape it."""
+
+    kind: str
+    text: str
+    told: Told
+    detail: dict[str, Any]
+
+
+class Around(NamedTuple):
+    """What was there beside the plan: the universe (None if none is known), deploys before it.
+
+    ``operations`` is entry id of a deploy -> the ledger's operation id.
+    """
+
+    universe: Told | None = None
+    deploys: Sequence[Told] = ()
+    operations: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass
+class Story:
+    """The story of ``plan_id``. ``remarks`` say what is odd or missing in it.
+
+    ``in_universe`` says whether the symbol was in the universe; None if one of them is not known.
+    """
+
+    plan_id: str
+    steps: list[Step] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    symbol: str = ""
+    epoch: int | None = None
+    in_universe: bool | None = None
+
+    @property
+    def rests_on(self) -> list[tuple[str, str]]:
+        """Stream and id of every entry in it."""
+        return [(step.told.entry.stream, step.told.entry.id) for step in self.steps]
+
+
+def tell(plan_id: str, about: Sequence[Told], around: Around) -> Story:
+    """The story, from every entry about the plan (in any order, each once) and what was around."""
+    story = Story(plan_id, symbol=symbol_of(about))
+    told = [*about, *around.deploys]
+    if around.universe:
+        told.append(around.universe)
+    for one in sorted(told, key=_place):
+        story.steps.append(_step(one, story, around))
+    _remark(story)
+    return story
+
+
+def symbol_of(about: Sequence[Told]) -> str:
+    """The plan's symbol, by its plan, else by what followed; empty if none tells it."""
+    for kind in (ApplyPlan, PermitDecided, ApplyResult):
+        for one in about:
+            event = decoded(one.entry)
+            if isinstance(event, kind) and event.symbol:
+                return event.symbol
+    return ""
+
+
+def decoded(entry: Entry) -> Event | DecodeError:
+    """The event of an entry, or why there is none."""
+    try:
+        return entry.event()
+    except DecodeError as error:
+        return error
+    except KeyError as error:
+        return DecodeError("", str(error.args[0]))
+
+
+def _place(one: Told) -> tuple[tuple[int, int], int]:
+    stream = one.entry.stream
+    return one.entry.key, ORDER.index(stream) if stream in ORDER else len(ORDER)
+
+
+def _step(one: Told, story: Story, around: Around) -> Step:
+    event = decoded(one.entry)
+    kind = streams.short(one.entry.stream)
+    if isinstance(event, DecodeError):
+        fields = [text.decode("utf-8", "backslashreplace") for text in one.entry.flat]
+        return Step(kind, f"unreadable: {event}", one, {"error": str(event), "fields": fields})
+    detail: dict[str, Any] = msgspec.to_builtins(event)
+    if isinstance(event, UniverseChanged):
+        story.epoch = event.epoch
+        if story.symbol:
+            story.in_universe = story.symbol in event.symbols
+        detail = {"epoch": event.epoch, "mode": event.mode, "count": event.count,
+                  "sha256": event.sha256, "symbol_in_it": story.in_universe}  # fmt: skip
+    if isinstance(event, ApplyResult):
+        detail["order_id_found"] = order_id.find(event)
+    if isinstance(event, DeployCompleted):
+        detail["ledger"] = around.operations.get(one.entry.id, "")
+    return Step(kind, _text(event, detail, story), one, detail)
+
+
+def _text(event: Event, detail: dict[str, Any], story: Story) -> str:
+    text = type(event).__name__
+    match event:
+        case UniverseChanged():
+            shown = "the plan's symbol is not known"
+            if story.in_universe is not None:
+                shown = f"{story.symbol} is {'' if story.in_universe else 'NOT '}in it"
+            text = f"epoch {event.epoch}, {event.mode}, {event.count} symbols: {shown}"
+        case ApplyPlan():
+            words = [event.decision, event.action, event.side, event.qty, event.symbol]
+            words += ["reduceOnly"] if event.reduce_only else []
+            words += [f"from {event.source}"] if event.source else []
+            text = " ".join(filter(None, words))
+        case PermitDecided():
+            word = f"GRANTED (safe_qty {event.safe_qty})" if event.allow else "DENIED"
+            text = f"{event.gate} {word}: {event.reason}, universe epoch {event.universe_epoch}"
+        case ApplyResult():
+            text = _result(event, detail["order_id_found"])
+        case AuditFinding():
+            text = f"{event.severity}: {event.auditor} {event.finding}: {event.detail}"
+        case DeadLetter():
+            why = f": {event.error}" if event.error else ""
+            of = f"{streams.short(event.stream)} {event.entry_id}"
+            times = f"after {event.deliveries} deliveries"
+            text = f"{event.group} buried {of} {times}: {event.reason}{why}"
+        case DeployCompleted():
+            ids = detail["ledger"] or event.operation_id or "not in the ledger"
+            text = f"{event.operation} ({event.risk_class}, {event.outcome}; {ids})"
+    return text
+
+
+def _result(event: ApplyResult, found: str) -> str:
+    if not event.executed:
+        return f"not executed: {event.error}" if event.error else "not executed"
+    return f"EXECUTED {event.symbol}, {f'order {found}' if found else 'WITHOUT an order id'}"
+
+
+def _remark(story: Story) -> None:
+    """Say what is odd, or missing."""
+    by = _by_kind(story)
+    plans, permits = by.get("apply.plan", []), by.get("permit.decided", [])
+    results = by.get("apply.result", [])
+    say = story.remarks.append
+    if not plans:
+        say("the plan itself is not known: only what names it")
+    if len(plans) > 1:
+        same = len({tuple(one.told.entry.flat) for one in plans}) == 1
+        what = "the same each time" if same else "with DIFFERENT content"
+        say(f"its id came {len(plans)} times, {what}: a gate decides the first one that it sees")
+    asks = any(one.detail.get("decision") in ASKING for one in plans)
+    if asks and not permits:
+        say("no gate's decision on it is known")
+    granted = any(one.detail.get("allow") for one in permits)
+    denied = [one for one in permits if one.detail.get("allow") is False]
+    executed = [one for one in results if one.detail.get("executed")]
+    if plans and not results:
+        say("no result of it is known")
+    if plans and results and results[0].told.entry.key < plans[0].told.entry.key:
+        say("a result stands BEFORE the plan: by the server's clock it was told first")
+    if executed and denied and not granted:
+        say(f"it was executed although {denied[0].detail['gate']} denied it")
+    orders = sorted({one.detail["order_id_found"] for one in executed} - {""})
+    if len(orders) > 1:
+        say(f"{len(orders)} orders are told of: {', '.join(orders)}")
+    if story.epoch is None:
+        say("no universe is known of that time")
+    unread = sum("fields" in one.detail for one in story.steps)
+    if unread:
+        say(f"{unread} of its entries cannot be read as what they should be")
+
+
+def _by_kind(story: Story) -> dict[str, list[Step]]:
+    found: dict[str, list[Step]] = {}
+    for step in story.steps:
+        found.setdefault(step.kind, []).append(step)
+    return found
