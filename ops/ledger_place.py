@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
 from ops import running
 from ops.paths import Paths
-from quantum_ops import knobs
+from quantum_ops import env_files, knobs
 from quantum_ops.settings import LedgerSettings
 
 
@@ -38,14 +37,9 @@ def environ() -> dict[str, str]:
     Its consumer takes what the environment does not say from the ``*.env`` files, and so must
     whoever looks at the same ledger. Raises :class:`ConfigurationError` for an unusable one.
     """
-    found = dict(os.environ)
     paths = Paths.find()
     current = running.read(paths.current_env)
     if current is not None and current.profile == "demo":
-        return {**demo(paths), **found}
-    settings = knobs.load(LedgerSettings)
-    for field in dataclasses.fields(LedgerSettings):
-        value = getattr(settings, field.name)
-        if value != field.default:
-            found[field.metadata["env"]] = str(value).lower() if value is True else str(value)
-    return found
+        return {**demo(paths), **os.environ}
+    knobs.load(LedgerSettings)  # raises for what is wrong in them
+    return env_files.merged(os.environ, [])

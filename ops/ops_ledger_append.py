@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):
     sys.path.insert(0, str(ROOT))
 
+from quantum_ops import env_files  # noqa: E402 - the path comes first
 from quantum_ops.ledger import (  # noqa: E402 - the path comes first
     book,
     entry,
@@ -44,7 +45,7 @@ LISTS = ("allowed_paths", "allowed_services", "metrics_urls", "metrics_grep", "r
 STRICT = {"": False, "0": False, "false": False, "no": False, "off": False,
           "1": True, "true": True, "yes": True, "on": True}  # fmt: skip
 SETTINGS = """\
-variables it reads:
+variables it reads, from the environment or else from *.env in QUANTUM_ENV_DIR (/etc/quantum):
   STRICT_LEDGER   true: a failure fails the deployment, as --strict does (default: false)
   LEDGER_DIR      keep the whole ledger there; unset: docs/OPS_CHANGELOG.md and ops/ledger/
   LEDGER_ORIGIN   the log's name in its checkpoints
@@ -336,5 +337,18 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """``environ`` with what the ``*.env`` files add, as the ledger's consumer goes by.
+
+    Else a script would keep a second ledger where only a file names the folder. What cannot be
+    read is told: it may have been that name.
+    """
+    problems: list[str] = []
+    found = env_files.merged(environ, problems)
+    for problem in problems:
+        _warn(problem)
+    return found
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(main(sys.argv[1:], settings(os.environ)))

@@ -1,4 +1,4 @@
-"""The only place that turns environment variables and ``*.env`` files into typed settings.
+"""The only place that turns settings, from environment and ``*.env`` files, into typed values.
 
 A section is a frozen dataclass whose fields are made by :func:`knob`. :func:`load` reads each
 field from the process environment first, then from the ``*.env`` files of ``QUANTUM_ENV_DIR``
@@ -14,23 +14,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from quantum_ops import env_files
 from quantum_ops.errors import ConfigurationError
 
-DEFAULT_ENV_DIR = "/etc/quantum"
-_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
-_SECRET = re.compile(r"KEY|SECRET|PASSWORD|URL", re.IGNORECASE)
 T = TypeVar("T")
 Parser = Callable[[str], Any]
-
-
-class Found(NamedTuple):
-    """One value as text, and where it stands (``environment`` or ``file:line``)."""
-
-    text: str
-    place: str
 
 
 def knob(name: str, parse: Parser, default: Any, doc: str, *, secret: bool = False) -> Any:
@@ -116,7 +106,7 @@ def load(section: type[T], environ: Mapping[str, str] | None = None) -> T:
     """
     environ = os.environ if environ is None else environ
     problems: list[str] = []
-    files = _read_files(environ.get("QUANTUM_ENV_DIR") or DEFAULT_ENV_DIR, problems)
+    files = env_files.read(environ, problems)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(section):  # type: ignore[arg-type]  # T is a dataclass by contract
         name = field.metadata["env"]
@@ -154,13 +144,13 @@ def _number(kind: type, low: float, high: float, unit: str, what: str) -> Parser
 def _find(
     name: str,
     environ: Mapping[str, str],
-    files: dict[str, list[Found]],
+    files: dict[str, list[env_files.Found]],
     problems: list[str],
     *,
     secret: bool,
-) -> Found | None:
+) -> env_files.Found | None:
     if environ.get(name):
-        return Found(environ[name].strip(), "environment")
+        return env_files.Found(environ[name].strip(), "environment")
     found = files.get(name, [])
     # Two files that disagree would make the answer depend on the alphabet: ask the operator.
     if len({item.text for item in found}) > 1:
@@ -170,35 +160,3 @@ def _find(
         problems.append(f"{name}: {places} disagree; keep one of them")
         return None
     return found[-1] if found else None
-
-
-def _read_files(folder: str, problems: list[str]) -> dict[str, list[Found]]:
-    values: dict[str, list[Found]] = {}
-    for path in sorted(Path(folder).glob("*.env")):
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(f"{path}: cannot be read ({error}); check owner and mode")
-            continue
-        for number, line in enumerate(lines, 1):
-            stripped = line.strip()
-            if not stripped or stripped.startswith("#"):
-                continue
-            match = _LINE.fullmatch(stripped)
-            if match is None:
-                # A secret that is misspelt as "NAME: value" is a secret all the same.
-                shown = "(hidden)" if _SECRET.search(stripped) else repr(stripped[:60])
-                problems.append(f"{path}:{number}: {shown} is no NAME=value line")
-                continue
-            values.setdefault(match[1], []).append(Found(_unquote(match[2]), f"{path}:{number}"))
-    return values
-
-
-def _unquote(raw: str) -> str:
-    """The value as systemd's EnvironmentFile and a shell both read it; ``  # note`` is cut off."""
-    raw = raw.strip()
-    if len(raw) > 1 and raw[0] in "'\"":
-        end = raw.find(raw[0], 1)
-        if end > 0:
-            return raw[1:end]
-    return re.split(r"\s+#", raw, maxsplit=1)[0].strip() if not raw.startswith("#") else ""

@@ -43,7 +43,8 @@ class Tool:
     def __init__(self, base: Path) -> None:
         self.base = base
         self.folder = Folder.at(base)
-        self.environ = {"PATH": os.environ["PATH"], "LEDGER_DIR": str(base)}
+        self.environ = {"PATH": os.environ["PATH"], "LEDGER_DIR": str(base),
+                        "QUANTUM_ENV_DIR": "/nonexistent"}  # fmt: skip
 
     def __call__(self, *arguments: str | bytes, cwd=None, without=(), **environ):
         given = [part for name, text in REQUIRED.items() if name not in without
@@ -234,7 +235,8 @@ def checkout(tmp_path):
     """A copy of what the tool needs, in a repository of its own: its ledger is the checkout's."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / "quantum_ops" / "ledger", root / "quantum_ops" / "ledger")
-    shutil.copy(ROOT / "quantum_ops" / "__init__.py", root / "quantum_ops")
+    for name in ("__init__.py", "env_files.py"):
+        shutil.copy(ROOT / "quantum_ops" / name, root / "quantum_ops")
     (root / "ops").mkdir()
     shutil.copy(TOOL, root / "ops")
     git(root, "init", "--quiet")
@@ -326,6 +328,33 @@ def test_a_closed_pipe_or_a_poor_terminal_fails_no_deploy(tool):
 def test_whether_to_tag_is_true_or_false(tool):
     assert tool(LEDGER_TAGS="perhaps") == 2
     assert "LEDGER_TAGS" in tool.err
+
+
+def test_the_ledger_is_the_one_that_the_env_files_name(tmp_path):
+    # given a folder that only a file names, as it does for the ledger's consumer
+    named, etc = tmp_path / "named", tmp_path / "etc"
+    etc.mkdir()
+    (etc / "ledger.env").write_text(f"LEDGER_DIR={named}\nLEDGER_ORIGIN='example.com/ops'\n")
+    tool = Tool(named)
+    del tool.environ["LEDGER_DIR"]
+    # then a script of a deployment records there, and keeps no second ledger
+    assert tool(QUANTUM_ENV_DIR=str(etc)) == 0
+    assert [record["data"]["objective"] for record in tool.records()] == [REQUIRED["objective"]]
+    assert tool.err == ""
+    # and what the environment says goes before the file
+    other = Tool(tmp_path / "other")
+    assert other(QUANTUM_ENV_DIR=str(etc)) == 0
+    assert len(other.records()) == len(tool.records()) == 1
+
+
+def test_env_files_that_nobody_can_follow_are_told_and_fail_no_deploy(tool, tmp_path):
+    (tmp_path / "a.env").write_text("LEDGER_ORIGIN=one.example\nREDIS_PASSWORD: hunter2\n")
+    (tmp_path / "b.env").write_text("LEDGER_ORIGIN=two.example\n")
+    assert tool(QUANTUM_ENV_DIR=str(tmp_path)) == 0
+    assert f"LEDGER_ORIGIN: {tmp_path}/a.env:1 and {tmp_path}/b.env:1 disagree" in tool.err
+    assert f"{tmp_path}/a.env:2: (hidden) is no NAME=value line" in tool.err
+    assert "hunter2" not in tool.err
+    assert len(tool.records()) == 1
 
 
 def test_a_key_signs_what_the_tool_records(tool, tmp_path):
