@@ -45,7 +45,7 @@ LISTS = ("allowed_paths", "allowed_services", "metrics_urls", "metrics_grep", "r
 STRICT = {"": False, "0": False, "false": False, "no": False, "off": False,
           "1": True, "true": True, "yes": True, "on": True}  # fmt: skip
 SETTINGS = """\
-variables it reads, from the environment or else from *.env in QUANTUM_ENV_DIR (/etc/quantum):
+variables it reads, or else finds in the *.env of QUANTUM_ENV_DIR (/etc/quantum):
   STRICT_LEDGER   true: a failure fails the deployment, as --strict does (default: false)
   LEDGER_DIR      keep the whole ledger there; unset: docs/OPS_CHANGELOG.md and ops/ledger/
   LEDGER_ORIGIN   the log's name in its checkpoints
