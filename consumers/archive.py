@@ -36,6 +36,7 @@ def look(context: Context) -> None:
     keeper.scan(context.group)
     keeper.settle(context.clock.monotonic_s())
     keeper.trim(context.clock.monotonic_s(), context.clock.now_s())
+    keeper.note_groups(context.clock.monotonic_s(), context.clock.now_s())
     keeper.report(context.vitals)
 
 

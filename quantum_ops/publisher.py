@@ -73,7 +73,9 @@ class Publisher:
                 return str(reply[0].decode())
 
 
-def run_script(db: walrus.Database, script: Script, keys: list[str], args: list[Any]) -> Any:
+def run_script(
+    db: walrus.Database, script: Script, keys: Sequence[str | bytes], args: list[Any]
+) -> Any:
     """EVALSHA, or EVAL where the server does not know the script (any more)."""
     try:
         return db.evalsha(script.sha, len(keys), *keys, *args)

@@ -78,7 +78,7 @@ def positions(db) -> dict[tuple[str, str], tuple[str, int, int]]:
     found = {}
     for stream in streams.CATALOGUE:
         for info in db.xinfo_groups(stream.key) if db.exists(stream.key) else ():
-            at = (stream.name, info["name"].decode())
+            at = (stream.name, info["name"].decode("utf-8", "surrogateescape"))
             last = info["last-delivered-id"].decode()
             found[at] = (last, info["entries-read"], info["pending"])
     return found

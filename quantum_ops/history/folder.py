@@ -59,6 +59,11 @@ class Folder:
         return self.base / "state.json"
 
     @property
+    def groups(self) -> Path:
+        """How far each group was when it was noted last; see quantum_ops/history/groups.py."""
+        return self.base / "groups.json"
+
+    @property
     def quarantine(self) -> Path:
         """Bytes that stood in the way, kept."""
         return self.base / "quarantine"

@@ -16,9 +16,9 @@ import walrus
 
 from quantum_ops import client, streams
 from quantum_ops.errors import ConfigurationError, Hold
-from quantum_ops.history import gaps, scan, trim, writer
+from quantum_ops.history import gaps, groups, scan, trim, writer
 from quantum_ops.history.books import Books
-from quantum_ops.history.errors import DamagedError
+from quantum_ops.history.errors import DamagedError, DiskRefusedError
 from quantum_ops.history.folder import Folder
 from quantum_ops.history.writer import Writer
 from quantum_ops.ledger import checkpoint
@@ -31,13 +31,15 @@ from quantum_ops.streams import Stream
 SAVE_EVERY_S = 30.0
 """Seconds between two saves of books that tell nothing new."""
 TRIM_EVERY_S = 60.0
+NOTE_EVERY_S = 5.0
+"""Seconds between two notes of how far each group is."""
 KEYS = [stream.key for stream in streams.CATALOGUE]
 
 
 class Keeper:
     """One process's archive. Made without touching the disk; ``open`` takes the lock.
 
-    ``groups`` gives the names of the groups that read a stream, for trimming.
+    ``readers`` gives the names of the groups that read a stream, for trimming.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Keeper:
         settings: ArchiveSettings,
         db: walrus.Database,
         log: Any,
-        groups: Callable[[Stream], list[str]],
+        readers: Callable[[Stream], list[str]],
     ) -> None:
         environ = {**os.environ, "ARCHIVE_DIR": settings.folder}
         self.folder = Folder.find(environ)
@@ -53,7 +55,7 @@ class Keeper:
         self._seal = _seal(settings)
         self._db = db
         self._log = log
-        self._groups = groups
+        self._readers = readers
         self._publisher = Publisher(db, patience_s=1.0)
         self._exit = contextlib.ExitStack()
         self.writer: Writer | None = None
@@ -62,6 +64,8 @@ class Keeper:
         self._save_due_s = 0.0
         self._checkpoint_due_s = 0.0
         self._trim_due_s = 0.0
+        self._note_due_s = 0.0
+        self._noted: groups.Note | None = None
 
     def open(self, group: str) -> None:
         """Take the lock and open the archive, unless that is done.
@@ -153,9 +157,9 @@ class Keeper:
             return
         more = False
         for stream in filter(self._trims, streams.CATALOGUE):
-            groups = self._groups(stream)
-            made = trim.plan(self._db, self.writer.sealed, stream, groups, int(now_s * 1000))
-            removed = trim.cut(self._db, made, groups)
+            needed = self._readers(stream)
+            made = trim.plan(self._db, self.writer.sealed, stream, needed, int(now_s * 1000))
+            removed = trim.cut(self._db, made, needed)
             if removed:
                 more = more or made.kept_by == trim.NEXT
                 self._log.info(
@@ -163,6 +167,24 @@ class Keeper:
                     kept_by=made.kept_by,
                 )  # fmt: skip
         self._trim_due_s = at_s + (0.0 if more else TRIM_EVERY_S)
+
+    def note_groups(self, at_s: float, now_s: float) -> None:
+        """Note how far each group is, if that is due and one of them moved; for a restore."""
+        if at_s < self._note_due_s or self.writer is None:
+            return
+        self._note_due_s = at_s + NOTE_EVERY_S
+        try:
+            noted = groups.read(self.folder.groups) if self._noted is None else self._noted
+        except ValueError as error:
+            self._log.warning("archive_note_lost", error=str(error))
+            noted = {}
+        found = groups.brought_up(noted, groups.look(self._db, KEYS, int(now_s * 1000)))
+        try:
+            if found != noted:
+                groups.write(self.folder.groups, found)
+        except OSError as error:
+            raise DiskRefusedError(f"{self.folder.groups}: {error.strerror or error}") from error
+        self._noted = found
 
     def close(self) -> None:
         """Save and checkpoint everything, and let the next process in."""
@@ -191,7 +213,7 @@ class Keeper:
             self._tell(gaps.FUTURE, key, detail, (seen.last_id,))
         if gaps.is_full(book, seen.length, self._settings.cap):
             stream = streams.find(key)
-            held_by = trim.holder(self._db, stream, self._groups(stream))
+            held_by = trim.holder(self._db, stream, self._readers(stream))
             why = held_by if self._trims(stream) else f"it is not trimmed; {held_by}"
             self._tell(
                 gaps.FULL, key, f"{seen.length} entries, more than {self._settings.cap}; {why}"

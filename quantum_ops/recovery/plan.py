@@ -15,6 +15,7 @@ import walrus
 
 from quantum_ops import client, entry_id, streams
 from quantum_ops.consumer import Consumer
+from quantum_ops.history import groups
 from quantum_ops.history.blocks import FIRST, Key, Spans
 from quantum_ops.history.reader import Archive, from_ms
 from quantum_ops.recovery import (
@@ -28,6 +29,7 @@ from quantum_ops.recovery import (
     universe,
 )
 from quantum_ops.recovery import verdicts as verdicts_
+from quantum_ops.recovery.errors import RestoreError
 from quantum_ops.recovery.keyspace import Keyspace
 from quantum_ops.recovery.positions import Position
 from quantum_ops.recovery.sweep import Sum, sweep
@@ -85,7 +87,10 @@ class Plan:
         """Those of the streams that are refilled, and of those left out that have no group yet."""
         refilled = self.windows.keys()
         return [
-            one for one in self.positions if one.stream in refilled or one.why != positions.THERE
+            one
+            for one in self.positions
+            # Somebody else's group on a stream that stays as it is, stays as it is.
+            if one.stream in refilled or (one.ours and one.why != positions.THERE)
         ]
 
 
@@ -118,6 +123,7 @@ def make(
         {key: span.high for key, span in spans.items()},
         _proven(archive, spans, proof.unjudged, last_audited),
         refill.groups(db, every),
+        _noted(archive),
     )
     known = survey(archive, windows.keys())
     return Plan(
@@ -153,6 +159,16 @@ def make(
     )
 
 
+def _noted(archive: Archive) -> groups.Note:
+    try:
+        return groups.read(archive.folder.groups)
+    except ValueError as error:
+        raise RestoreError(
+            f"{error}; where the groups of others were is unknown then. Restore without it by "
+            f"moving the file away"
+        ) from None
+
+
 def _proven(
     archive: Archive, spans: Spans, unjudged: str, last_audited: str
 ) -> Mapping[tuple[str, str], tuple[Key, str]]:
@@ -163,7 +179,7 @@ def _proven(
         return spans[key].high if key in spans else FIRST
 
     audited = entry_id.parse(last_audited) if last_audited else FIRST
-    judged = positions.entry_before(entry_id.parse(unjudged)) if unjudged else end(results)
+    judged = groups.before(entry_id.parse(unjudged)) if unjudged else end(results)
     return {
         (plans, orders.AUDITOR): (end(plans), "plans are known from the archive"),
         (results, orders.AUDITOR): (

@@ -8,12 +8,15 @@ Where the archive proves what a group had handled, that decides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
-from quantum_ops import entry_id, streams
+from quantum_ops import streams
 from quantum_ops.consumer import Consumer
 from quantum_ops.events import DeadLetter, LedgerRecorded
 from quantum_ops.history.blocks import FIRST, Key
+from quantum_ops.history.groups import Held, Note, before
 from quantum_ops.history.reader import Archive
 from quantum_ops.recovery import facts
 
@@ -22,19 +25,16 @@ THERE = "where the server has it"
 
 
 class Position(NamedTuple):
-    """Group ``group`` of ``stream`` goes on behind entry ``key``; ``why`` in words."""
+    """Group ``group`` of ``stream`` goes on behind entry ``key``; ``why`` in words.
+
+    ``ours`` is False for a group that no consumer of this project has.
+    """
 
     stream: str
     group: str
     key: Key
     why: str
-
-
-class Held(NamedTuple):
-    """A group that a server has: read up to ``last``; ``pending`` is its oldest pending entry."""
-
-    last: Key
-    pending: Key | None
+    ours: bool = True
 
 
 Proven = Mapping[tuple[str, str], tuple[Key, str]]
@@ -46,22 +46,44 @@ def of_groups(
     ends: Mapping[str, Key],
     proven: Proven,
     held: Mapping[tuple[str, str], Held],
+    noted: Note = MappingProxyType({}),
 ) -> list[Position]:
-    """The position of every group of ``consumers``, and of every other group a server has."""
+    """The position of every group of ``consumers``, and of every other one that is known of.
+
+    ``held`` are the groups that the server has, ``noted`` is where the archive saw them last.
+    """
+    seen = {(stream, name): (one, known.at_ms) for stream, known in noted.items()
+            for name, one in known.groups.items()}  # fmt: skip
     made: dict[tuple[str, str], Position] = {}
     for consumer in consumers:
         for stream in consumer.streams:
             at = (stream.key, consumer.name)
             key, why = _one(consumer, ends.get(stream.key, FIRST), proven.get(at))
             there = held.get(at)
+            if not consumer.replay_safe and at in seen and seen[at][0].last > key:
+                key, why = seen[at][0].last, "read so far, as noted in the archive"
             if there and not consumer.replay_safe and there.last > key:
                 key, why = there.last, THERE
             made[at] = Position(*at, key, why)
-    for at, there in held.items():
+    for at in held.keys() | seen.keys():
         if at not in made:
-            key = entry_before(there.pending) if there.pending else there.last
-            made[at] = Position(*at, key, THERE)
+            end = ends.get(at[0], FIRST)
+            made[at] = _stranger(at, held.get(at), seen.get(at), end)
     return [made[at] for at in sorted(made)]
+
+
+def _stranger(
+    at: tuple[str, str], there: Held | None, seen: tuple[Held, int] | None, end: Key
+) -> Position:
+    """A group of which nobody says whether it may see an entry again: so it must not."""
+    if there and (seen is None or there.last >= seen[0].last):
+        return Position(*at, there.settled, THERE, ours=False)
+    assert seen is not None  # noqa: S101 - it is known of by one of both
+    one, at_ms = seen
+    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
+    told = "{}-{}".format(*one.settled)
+    why = f"handles nothing again; up to {told} was settled at {moment:%Y-%m-%d %H:%M:%S}"
+    return Position(*at, max(end, one.last), why, ours=False)
 
 
 def _one(consumer: Consumer, end: Key, proven: tuple[Key, str] | None) -> tuple[Key, str]:
@@ -86,7 +108,7 @@ def of_ledger(archive: Archive) -> tuple[Key, str]:
     end = FIRST
     for entry in archive.read({streams.DEPLOY_COMPLETED.key}):
         if entry.id not in done and done.isdisjoint(_event_id(entry.flat)):
-            return entry_before(entry.key), f"first not recorded: {entry.id}"
+            return before(entry.key), f"first not recorded: {entry.id}"
         end = max(end, entry.key)
     return end, "all are recorded or buried"
 
@@ -94,8 +116,3 @@ def of_ledger(archive: Archive) -> tuple[Key, str]:
 def _event_id(flat: list[bytes]) -> set[str]:
     found = [flat[at + 1] for at in range(0, len(flat) - 1, 2) if flat[at] == b"event_id"]
     return {one.decode("utf-8", "replace") for one in found if one}
-
-
-def entry_before(key: Key) -> Key:
-    """The highest id below ``key``."""
-    return entry_id.parse(entry_id.before(b"%d-%d" % key))

@@ -19,9 +19,10 @@ import walrus
 from quantum_ops import client, codec, entry_id, streams
 from quantum_ops.events import AuditFinding
 from quantum_ops.history.blocks import FIRST, Key
+from quantum_ops.history.groups import Held
 from quantum_ops.publisher import run_script
 from quantum_ops.recovery.errors import MovedError, RestoreError
-from quantum_ops.recovery.positions import Held, Position
+from quantum_ops.recovery.positions import Position
 from quantum_ops.recovery.sweep import Sum
 from quantum_ops.recovery.timeline import Placed, read_back
 from quantum_ops.scripts import Script
@@ -105,10 +106,9 @@ class Refill:
             filled = streams.refilled(position.stream)
             id_ = "{}-{}".format(*position.key)
             read = sums[position.stream].read.get(position.group, 0)
-            self._db.execute_command("XGROUP", "DESTROY", filled, position.group)
-            self._db.execute_command(
-                "XGROUP", "CREATE", filled, position.group, id_, "ENTRIESREAD", read
-            )
+            name = _raw(position.group)
+            self._db.execute_command("XGROUP", "DESTROY", filled, name)
+            self._db.execute_command("XGROUP", "CREATE", filled, name, id_, "ENTRIESREAD", read)
 
     def digests(self) -> dict[str, tuple[int, str]]:
         """What stands in the filled streams now, read back: entries and digest of each."""
@@ -120,10 +120,10 @@ class Refill:
         Raises :class:`MovedError` if a real one is not what it was when this was made.
         """
         places = list(positions)
-        keys = [streams.RESTORE, streams.AUDIT_FINDING.key]
+        keys: list[str | bytes] = [streams.RESTORE, streams.AUDIT_FINDING.key]
         for key in self._keys:
             keys += [streams.refilled(key), key]
-        keys += [streams.checkpoint(one.stream, one.group) for one in places]
+        keys += [_raw(streams.checkpoint(one.stream, one.group)) for one in places]
         args: list[Any] = [len(self._keys), *(self._states[key] for key in self._keys)]
         args += ["{}-{}".format(*one.key) for one in places]
         moved = run_script(self._db, COMMIT, keys, [*args, *codec.encode(finding)])
@@ -174,6 +174,11 @@ def groups(db: walrus.Database, keys: Iterable[str]) -> dict[tuple[str, str], He
             oldest = entry_id.parse(pending[1]) if pending[0] else None
             found[key, name] = Held(entry_id.parse(fields[b"last-delivered-id"]), oldest)
     return found
+
+
+def _raw(name: str) -> bytes:
+    """A name as the server has it: others may call their groups what they like."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def _info(db: walrus.Database, key: str) -> dict[bytes, Any] | None:

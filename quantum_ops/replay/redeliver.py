@@ -11,9 +11,9 @@ from quantum_ops.consumer import Consumer
 from quantum_ops.errors import QuantumError
 from quantum_ops.events import AuditFinding
 from quantum_ops.history.blocks import Key
+from quantum_ops.history.groups import before
 from quantum_ops.publisher import run_script
 from quantum_ops.recovery import refill
-from quantum_ops.recovery.positions import entry_before
 from quantum_ops.scripts import Script
 
 FINDING = "entries_redelivered"
@@ -85,7 +85,7 @@ def plan(
                 f"{streams.short(stream)} has no group {consumer.name} on this server; start the "
                 "consumer, it makes its group"
             )
-        to = entry_before(first[stream])
+        to = before(first[stream])
         if to >= there.last:
             continue  # it has not come so far: what is asked for is delivered anyway
         made.append(_one(db, stream, consumer.name, there.last, to))
