@@ -37,6 +37,12 @@ class RefusedByDaemonError(QuantumError):
     """supervisord answered with a fault. Next: read its words; they stand in the message."""
 
 
+def program_of(name: str) -> str:
+    """The program that a process of this name belongs to."""
+    head, dash, tail = name.rpartition("-")
+    return head if head and dash and tail.isdigit() else name
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """One process as supervisord sees it. Times are epoch seconds, 0 when they never happened."""
@@ -64,8 +70,7 @@ class Process:
     @property
     def program(self) -> str:
         """The program this is a process of: ``universe_audit-00`` is one of universe_audit."""
-        head, dash, tail = self.name.rpartition("-")
-        return head if head and dash and tail.isdigit() else self.name
+        return program_of(self.name)
 
     @property
     def number(self) -> int:
@@ -129,6 +134,10 @@ class Daemon:
     def start(self, process: Process) -> None:
         """Start ``process``; returns at once, and says nothing if it was up."""
         self._call("supervisor.startProcess", process.address, _AT_ONCE, allow=_ALREADY_STARTED)
+
+    def signal(self, process: Process, name: str) -> None:
+        """Send signal ``name`` (``TERM``) to ``process``; says nothing if it had ended."""
+        self._call("supervisor.signalProcess", process.address, name, allow=_NOT_RUNNING)
 
     def reread(self) -> Changes:
         """Have the configuration files read; nothing that runs is touched.
@@ -232,5 +241,6 @@ def _process(info: dict[str, Any], config: dict[str, Any]) -> Process:
         autostart=bool(config.get("autostart", True)),
         priority=config.get("process_prio", 999),
         stop_wait_s=config.get("stopwaitsecs", 10),
-        log=info["stdout_logfile"],
+        # An event listener speaks to supervisord on stdout: its log is that of stderr.
+        log=info["stdout_logfile"] or info["stderr_logfile"],
     )

@@ -80,6 +80,11 @@ class Paths:
         return self.home / f"scale-{self.profile}.json"
 
     @property
+    def warden(self) -> Path:
+        """Folder of what the warden keeps: its hold list, events that Redis has not taken yet."""
+        return self.home / "warden" / self.profile
+
+    @property
     def releases(self) -> Path:
         """Folder of the code that deployed programs run from; see ops/deploy/releases.py."""
         return self.home / "releases"

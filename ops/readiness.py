@@ -10,6 +10,8 @@ from quantum_ops.heartbeat import TTL_S
 from quantum_ops.lifeline import EX_CONFIG
 
 BEATING_ROLES = frozenset({"consumers", "producers"})
+"""Packages of programs that can be deployed, scaled and drained one by one."""
+HEARD_ROLES = BEATING_ROLES | {"ops.warden"}
 """Packages whose processes write heartbeats; of any other, RUNNING is all there is to know."""
 GRACE_S = float(TTL_S)
 """Seconds a fresh process may take to its first heartbeat before its silence counts as STALE."""
@@ -68,7 +70,7 @@ def judge(
         return Verdict(process, "DRAINING", "asked to stop")
     if process.state != "RUNNING":
         return _down(process, wanted=wanted)
-    if process.role not in BEATING_ROLES:
+    if process.role not in HEARD_ROLES:
         if process.program == "redis" and server.owned:
             ready = "WAITING" if server.problem else "READY"
             return Verdict(process, ready, server.problem or server.flavour)
@@ -87,7 +89,7 @@ def _down(process: Process, *, wanted: bool) -> Verdict:
         if process.exit_status == EX_CONFIG:
             detail += ": refused its settings"
     elif process.state == "STOPPED":
-        detail = f"start it: ./run supervisorctl start {process.address}"
+        detail = f"start it: ./run start {process.name}"
     return Verdict(process, "DOWN", detail)
 
 

@@ -13,26 +13,6 @@ from ops.running import Running
 _POLL_S = 0.2
 
 
-def chosen(processes: list[Process], names: list[str]) -> list[Process]:
-    """The processes that ``names`` mean: processes, programs or roles; spares are left alone.
-
-    Raises ``KeyError`` that lists the names there are.
-    """
-    found: list[Process] = []
-    for name in names:
-        exact = [process for process in processes if process.name == name]
-        meant = exact or [
-            process
-            for process in processes
-            if name in (process.program, process.role) and process.state in BUSY_STATES
-        ]
-        if not meant:
-            known = ", ".join(sorted({process.program for process in processes}))
-            raise KeyError(f"no program {name!r} is up; there are: {known}")
-        found += [process for process in meant if process not in found]
-    return found
-
-
 def restart_one(paths: Paths, current: Running, process: Process, wait_s: float) -> Verdict:
     """Drain ``process``, start it, wait until it is ready; the last verdict on it."""
     daemon = system.daemon(paths)

@@ -41,9 +41,7 @@ def check(found: list[Process], number: int) -> None:
     """Raise :class:`ScaleError` unless ``number`` of these can run."""
     program = found[0].program
     if number < 1:
-        raise ScaleError(
-            f"{program}: {number} is below 1; to stop it: ./run supervisorctl stop {program}:*"
-        )
+        raise ScaleError(f"{program}: {number} is below 1; to stop it: ./run stop {program}")
     fixed = sum(process.autostart for process in found)
     if number < fixed:
         raise ScaleError(f"{program}: {fixed} start with the system; {number} is below that")

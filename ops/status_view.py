@@ -31,6 +31,10 @@ def as_text(sight: Sight) -> str:
     lines += ["", f"server    {server}, {whose}: {shown(sight.running.url)}"]
     if sight.universe:
         lines.append(f"universe  {_universe(sight)}")
+    lines += [
+        f"held      {name}: since {hold.since} by {hold.by}{': ' if hold.why else ''}{hold.why}"
+        for name, hold in sorted(sight.held.items())
+    ]
     if sight.state != "RUNNING":
         lines.append(f"supervisord is in state {sight.state}")
     good = "all ready" if sight.is_ready else "NOT READY"
@@ -54,6 +58,7 @@ def as_json(sight: Sight) -> str:
         },
         "processes": [_object(verdict) for verdict in sight.verdicts],
         "universe": dict(sight.universe) or None,
+        "held": {name: dataclasses.asdict(hold) for name, hold in sight.held.items()},
     }
     return json.dumps(whole)
 

@@ -15,6 +15,8 @@ from ops.daemon import AbsentError, Daemon, Process
 from ops.paths import Paths
 from ops.readiness import Beat, Server, Verdict
 from ops.running import Running
+from ops.warden import holds
+from ops.warden.holds import Hold
 from quantum_ops import client, knobs, streams
 from quantum_ops.settings import RedisSettings
 
@@ -24,7 +26,10 @@ LOOK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The system at one moment. ``state`` is supervisord's, empty when none runs."""
+    """The system at one moment. ``state`` is supervisord's, empty when none runs.
+
+    ``held`` is what the warden leaves alone, ``everything`` if its list cannot be read.
+    """
 
     paths: Paths
     running: Running
@@ -32,6 +37,7 @@ class Sight:
     server: Server
     verdicts: list[Verdict] = field(default_factory=list)
     universe: Mapping[str, str] = field(default_factory=dict)
+    held: Mapping[str, Hold] = field(default_factory=dict)
 
     @property
     def is_ready(self) -> bool:
@@ -81,13 +87,20 @@ def look(paths: Paths, current: Running) -> Sight:
         )
         for process in processes
     ]
-    return Sight(paths, current, state, server, verdicts, universe)
+    return Sight(paths, current, state, server, verdicts, universe, _held(paths))
+
+
+def _held(paths: Paths) -> dict[str, Hold]:
+    try:
+        return holds.read(paths)
+    except holds.UnreadableHoldsError as error:
+        return {"everything": Hold(since="?", by="?", why=str(error))}
 
 
 def _ask(
     current: Running, processes: list[Process]
 ) -> tuple[Server, dict[tuple[str, int], Beat], Beat]:
-    wanted = [(p.program, p.number) for p in processes if p.role in readiness.BEATING_ROLES]
+    wanted = [(p.program, p.number) for p in processes if p.role in readiness.HEARD_ROLES]
     settings = RedisSettings(url=current.url, timeout_s=LOOK_S)
     db = None
     try:

@@ -349,6 +349,19 @@ return {id, 0}
 """
 )
 
+PUBLISH_COUNTED = Script(
+    """
+-- KEYS: stream, idempotency key, hash of counts. ARGV: seconds the key lives, field or '' for no
+-- count, name, value, ... In one step, so that a repeat counts no more than it appends.
+local known = redis.call('GET', KEYS[2])
+if known then return {known, 1} end
+local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 3))
+redis.call('SET', KEYS[2], id, 'EX', ARGV[1])
+if ARGV[2] ~= '' then redis.pcall('HINCRBY', KEYS[3], ARGV[2], 1) end
+return {id, 0}
+"""
+)
+
 RESOLVE = Script(
     """
 -- KEYS: dead letter stream, resolved hash, finding stream, original stream.

@@ -44,7 +44,7 @@ APPLY_RESULT = Stream("apply.result", events.ApplyResult, 30 * DAY_S, "trading s
 PERMIT_DECIDED = Stream("permit.decided", events.PermitDecided, 90 * DAY_S, "p33")
 AUDIT_FINDING = Stream("audit.finding", events.AuditFinding, 365 * DAY_S, "auditors, runner")
 LEDGER_RECORDED = Stream("ledger.recorded", events.LedgerRecorded, 365 * DAY_S, "ledger")
-OPS_PROCESS = Stream("ops.process", events.OpsProcess, 90 * DAY_S, "supervisord event listener")
+OPS_PROCESS = Stream("ops.process", events.OpsProcess, 90 * DAY_S, "warden")
 DEAD_LETTER = Stream("dead_letter", events.DeadLetter, 365 * DAY_S, "runner")
 
 CATALOGUE: Final = (
@@ -111,6 +111,8 @@ PERMIT_AUDIT_LOOKED: Final = "quantum:ops:permit_audit:looked"
 ARCHIVE_TRIMMED: Final = "quantum:ops:archive:trimmed"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 RESTORE: Final = "quantum:ops:restore"
+WARDEN_RESTARTS: Final = "quantum:ops:warden:restarts"
+WARDEN_HEALS: Final = "quantum:ops:warden:heals"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"
 

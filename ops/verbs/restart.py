@@ -1,4 +1,4 @@
-"""Restart everything, or only the named programs, one process after the other."""
+"""Restart everything, or only the named programs; --rolling one by one, the server stays up."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ import argparse
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Names of programs, processes, or the roles consumers and producers."""
+    from ops import telling
+
     parser.add_argument("name", nargs="*", help="program, process, or: consumers, producers")
+    parser.add_argument(
+        "--rolling",
+        action="store_true",
+        help="one process after the other, each ready by its heartbeat before the next; always so "
+        "with names, and without any of all producers and consumers",
+    )
     parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="per process")
+    telling.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: 0 ready again, 1 not started, 3 not ready, 4 no such program."""
     import sys
 
-    from ops import running
-    from ops.daemon import AbsentError, HungError, RefusedByDaemonError
+    from ops import running, single
     from ops.paths import Paths
+    from ops.telling import Teller
 
-    paths = Paths.find()
-    current = running.read(paths.current_env)
-    if current is not None and current.profile != "live" and not args.name:
+    tell = Teller(args.format)
+    names = args.name or (["producers", "consumers"] if args.rolling else [])
+    if names:
+        return single.guarded(lambda: single.restart_named(names, args.wait, tell), tell)
+    current = running.read(Paths.find().current_env)
+    if current is not None and current.profile != "live":
         print("the demo is running; ./run stop, then ./run demo", file=sys.stderr)
         return 1
-    try:
-        return _some(args) if args.name else _all(args)
-    except AbsentError:
-        print("not running; ./run starts it", file=sys.stderr)
-        return 3
-    except (HungError, RefusedByDaemonError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return single.guarded(lambda: _all(args), tell)
 
 
 def _all(args: argparse.Namespace) -> int:
@@ -44,26 +49,6 @@ def _all(args: argparse.Namespace) -> int:
     code = stop_verb.run(args)
     if code:
         return code
-    return start_verb.run(argparse.Namespace(foreground=False, profile="live", wait=args.wait))
-
-
-def _some(args: argparse.Namespace) -> int:
-    import sys
-
-    from ops import system
-    from ops.rolling import chosen, restart_one
-
-    paths, current = system.find()
-    try:
-        processes = chosen(system.daemon(paths).processes(), args.name)
-    except KeyError as error:
-        print(error.args[0], file=sys.stderr)
-        return 4
-    for process in processes:
-        verdict = restart_one(paths, current, process, args.wait)
-        print(f"{process.name}: {verdict.ready} {verdict.detail}".rstrip(), flush=True)
-        if not verdict.is_fine:
-            # The next one is still doing its work; a broken release must not take them all.
-            print("stopped here; the others were left as they are", file=sys.stderr)
-            return 3
-    return 0
+    return start_verb.run(
+        argparse.Namespace(name=[], foreground=False, profile="live", wait=args.wait)
+    )

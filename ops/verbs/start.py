@@ -1,4 +1,4 @@
-"""Start the whole system, wait until it works, say where to look (what ./run alone does)."""
+"""Start the whole system and wait until it works (what ./run alone does), or the named programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Foreground, profile and patience."""
+    """Foreground, profile and patience; names of programs."""
+    from ops import telling
+
+    parser.add_argument("name", nargs="*", help="program, process, or: consumers, producers")
     parser.add_argument(
         "-f", "--foreground", action="store_true", help="stay, show all logs; ^C drains and stops"
     )
@@ -14,16 +17,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=seconds, default=30.0, metavar="SECONDS", help="for readiness (default 30)"
     )
+    telling.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code: 0 ready or running already, 1 not started, 3 not ready yet, 78 settings."""
+    """Exit code: 0 ready or running already, 1 not started, 3 not ready yet, 78 settings.
+
+    With names also 2 for what only the whole system takes, 3 not running, 4 no such program.
+    """
     import sys
 
     from ops.daemon import HungError, RefusedByDaemonError
     from ops.start import StartError
     from quantum_ops.errors import RefusedError
 
+    if getattr(args, "name", None):
+        return _named(args)
     try:
         return _start(args)
     except RefusedError as error:
@@ -38,12 +47,26 @@ def run(args: argparse.Namespace) -> int:
         return 1
 
 
+def _named(args: argparse.Namespace) -> int:
+    import sys
+
+    from ops import single
+    from ops.telling import Teller
+
+    if args.foreground or args.profile != "live":
+        print("-f and --profile are for the whole system; leave out the names", file=sys.stderr)
+        return 2
+    tell = Teller(args.format)
+    return single.guarded(lambda: single.start_named(args.name, args.wait, tell), tell)
+
+
 def _start(args: argparse.Namespace) -> int:
     import sys
     import time
 
     from ops import banner, foreground, scaling, start, system
     from ops.log_tail import Follower
+    from ops.warden import holds
 
     def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -61,6 +84,7 @@ def _start(args: argparse.Namespace) -> int:
                     note(line)
                 return 0
             follower = Follower(paths.log)
+            holds.started(paths)
             child = start.spawn(paths, wanted, foreground=args.foreground, note=note)
             scaling.start_wanted(paths)
             sight = start.wait_ready(paths, wanted, args.wait, lambda: asked.to_stop)

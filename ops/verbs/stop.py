@@ -1,4 +1,4 @@
-"""Stop the whole system: producers and consumers drain, the server ends last."""
+"""Stop the whole system, drained, the server last; or the named programs until they are started."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import argparse
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """No options: stopping is always graceful, and bounded by each program's stopwaitsecs."""
+    """Names of programs. A stop is always graceful, bounded by each program's stopwaitsecs."""
+    from ops import telling
+
     parser.epilog = "Stopping what does not run is fine: exit 0."
+    parser.add_argument("name", nargs="*", help="program, process, or: consumers, producers")
+    telling.configure(parser)
 
 
-def run(_args: argparse.Namespace) -> int:
-    """Exit code 0 when nothing runs any more, 1 when supervisord does not answer."""
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0 when nothing runs any more, 1 when supervisord does not answer.
+
+    With names also 3 not running, 4 no such program.
+    """
     import sys
     from dataclasses import replace
 
@@ -21,6 +28,8 @@ def run(_args: argparse.Namespace) -> int:
     from ops.start import StartError
     from ops.stop import stop
 
+    if getattr(args, "name", None):
+        return _named(args)
     paths = Paths.find()
     current = running.read(paths.current_env)
     if current is not None:
@@ -33,3 +42,11 @@ def run(_args: argparse.Namespace) -> int:
         return 1
     print(done)
     return 1 if done.startswith("still there") else 0
+
+
+def _named(args: argparse.Namespace) -> int:
+    from ops import single
+    from ops.telling import Teller
+
+    tell = Teller(args.format)
+    return single.guarded(lambda: single.stop_named(args.name, tell), tell)

@@ -17,6 +17,7 @@ from quantum_ops.settings.universe import (
     UniverseCheckSettings,
     UniverseSettings,
 )
+from quantum_ops.settings.warden import WardenSettings
 from quantum_ops.settings.watch import WatchSettings
 
 SECTIONS = (
@@ -36,6 +37,7 @@ SECTIONS = (
     EvidenceSettings,
     ProofSettings,
     WatchSettings,
+    WardenSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
@@ -57,5 +59,6 @@ __all__ = [
     "UniverseAuditSettings",
     "UniverseCheckSettings",
     "UniverseSettings",
+    "WardenSettings",
     "WatchSettings",
 ]

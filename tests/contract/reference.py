@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from consumers import ledger, order_proof, universe_audit
 from ops import ops_bounds
 from ops.__main__ import names, summary
+from ops.warden import rounds
 from quantum_ops import settings, streams
 from quantum_ops.audit import case
 from quantum_ops.history import gaps
@@ -29,6 +30,7 @@ AUDITORS = {
     "order_proof": order_proof.FINDINGS,
     "ledger": ledger.FINDINGS,
     "archive": gaps.FINDINGS,
+    "warden": rounds.FINDINGS,
 }
 ROOT = Path(__file__).resolve().parents[2]
 

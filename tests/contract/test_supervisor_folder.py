@@ -26,8 +26,9 @@ def programs():
         parser = configparser.RawConfigParser(inline_comment_prefixes=(";",))
         parser.read(path)
         for section in parser.sections():
-            if section.startswith("program:"):
-                yield path, section.removeprefix("program:"), dict(parser[section])
+            kind, colon, name = section.partition(":")
+            if colon and kind in ("program", "eventlistener"):
+                yield path, name, dict(parser[section])
 
 
 PROGRAMS = list(programs())
@@ -82,6 +83,12 @@ def test_a_stop_drains_the_leader_and_kills_nobody_too_early(path, name, stanza)
 
 @each
 def test_each_process_has_a_log_of_its_own_and_a_stable_name(path, name, stanza):
+    if "events" in stanza:
+        # Its standard output is the line to supervisord, where no other word may fall.
+        assert (stanza["stdout_logfile"], stanza.get("redirect_stderr")) == ("NONE", None)
+        assert stanza["stderr_logfile"] == "%(ENV_QUANTUM_HOME)s/log/%(program_name)s.log"
+        assert int(stanza["buffer_size"]) >= 1000
+        return
     assert stanza["redirect_stderr"] == "true"
     assert stanza["stdout_logfile"].startswith("%(ENV_QUANTUM_HOME)s/log/")
     if name.endswith("_spare"):
@@ -106,6 +113,12 @@ def test_the_server_is_stopped_last():
     orders = {name: int(stanza.get("priority", 999)) for _, name, stanza in PROGRAMS}
     assert orders["redis"] == min(orders.values())
     assert [name for name, order in orders.items() if order == orders["redis"]] == ["redis"]
+
+
+def test_the_warden_sees_the_end_of_all_others():
+    orders = {name: int(stanza.get("priority", 999)) for _, name, stanza in PROGRAMS}
+    later = {name for name, order in orders.items() if order <= orders["warden"]}
+    assert later == {"redis", "warden"}
 
 
 def test_systemd_waits_longer_than_every_tier_may_take():

@@ -1,0 +1,1 @@
+"""The warden: records what becomes of every process, and starts again what fell."""

@@ -1,0 +1,230 @@
+"""The warden under a real supervisord: what falls is started again, what is held is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ops.daemon import Daemon
+from quantum_ops import codec, streams
+from quantum_ops.events import AuditFinding, OpsProcess
+from tests.servers import Server
+from tests.supervised import PROGRAM, ROOT, System
+from tests.waiting import wait_until
+
+# A program that ends at once while the file `broken` stands, and falls silent while `mute` does.
+FRAGILE = PROGRAM.replace(
+    "clock = Clock()",
+    """here = os.environ["QUANTUM_HOME"]
+if name == "fragile" and os.path.exists(here + "/broken"):
+    sys.exit(1)
+clock = Clock()""",
+).replace(
+    "    try:\n",
+    "    if name == 'worker' and os.path.exists(here + '/mute'):\n"
+    "        clock.wait(0.1)\n"
+    "        continue\n"
+    "    try:\n",
+    1,
+)
+QUICK = {
+    "WARDEN_BACKOFF_BASE_SEC": "0.1", "WARDEN_SILENCE_SEC": "0.5", "WARDEN_MEMORY_GRACE_SEC": "0",
+    "WARDEN_MEMORY_LIMITS": "greedy=1",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def system():
+    system = System().with_stand_ins()
+    (system.tree / "consumers" / "__main__.py").write_text(FRAGILE)
+    shutil.copy(ROOT / "supervisor/conf.d/warden.conf", system.tree / "supervisor/conf.d")
+    system.add("fragile", "consumers")
+    stanza = system.tree / "supervisor/conf.d/fragile.conf"
+    stanza.write_text(stanza.read_text().replace("startretries=100", "startretries=0"))
+    system.environ |= QUICK
+    system.start()
+    yield system
+    system.close()
+
+
+@pytest.fixture
+def db(system):
+    system.wait_ready()
+    return system.connect()
+
+
+def state(system, name: str) -> str:
+    processes = Daemon(system.paths.supervisor_socket).processes()
+    return next(process.state for process in processes if process.name == name)
+
+
+def told(db, name: str) -> list[tuple[str, str]]:
+    """The transitions of process ``name`` that stand in the stream."""
+    decode = codec.Decoder(OpsProcess)
+    entries = db.execute_command("XRANGE", streams.OPS_PROCESS.key, "-", "+")
+    found = [decode(flat(fields)) for _, fields in pairs(entries)]
+    return [(one.from_state, one.to_state) for one in found if one.process == name]
+
+
+def findings(db, subject: str) -> list[str]:
+    decode = codec.Decoder(AuditFinding)
+    entries = db.execute_command("XRANGE", streams.AUDIT_FINDING.key, "-", "+")
+    found = [decode(flat(fields)) for _, fields in pairs(entries)]
+    return [one.finding for one in found if one.subject == subject]
+
+
+def pairs(entries):
+    return entries.items() if isinstance(entries, dict) else entries
+
+
+def flat(fields):
+    return (
+        [part for pair in fields.items() for part in pair] if isinstance(fields, dict) else fields
+    )
+
+
+def test_every_change_is_recorded_and_a_dead_process_counts_as_one_restart(system, db):
+    # given processes whose start was told while Redis was not even there
+    wait_until(lambda: ("STARTING", "RUNNING") in told(db, "worker-00"), 15, "the start is told")
+    assert told(db, "redis")[0] == ("STOPPED", "STARTING")
+    # when one is killed
+    os.kill(system.pids()["worker-00"], signal.SIGKILL)
+    wait_until(lambda: len(told(db, "worker-00")) == 5, 15, "its end and its start")
+    # then nothing is told twice, and the restart is counted once
+    assert told(db, "worker-00") == [
+        ("STOPPED", "STARTING"), ("STARTING", "RUNNING"), ("RUNNING", "EXITED"),
+        ("EXITED", "STARTING"), ("STARTING", "RUNNING"),
+    ]  # fmt: skip
+    assert db.hget(streams.WARDEN_RESTARTS, "worker") == b"1"
+
+
+def test_what_gave_up_comes_back_and_what_is_held_does_not(system, db):
+    # given a program that cannot start and is given up, on hold
+    held = system.verb("hold", "fragile", "--why", "under repair")
+    assert (held.returncode, "under repair" in held.stdout) == (0, True)
+    (system.home / "broken").touch()
+    os.kill(system.pids()["fragile-00"], signal.SIGKILL)
+    wait_until(lambda: state(system, "fragile-00") == "FATAL", 15, "given up")
+    # and a worker that runs and says nothing any more
+    (system.home / "mute").touch()
+    before = system.pids()["worker-01"]
+
+    def is_restarted() -> bool:
+        db.hset(streams.heartbeat("worker", 1), "updated_ms", 1)
+        return system.pids()["worker-01"] not in (0, before)
+
+    wait_until(is_restarted, 25, "restarted for silence")
+    (system.home / "mute").unlink()
+    # then the rounds that healed the one left the other alone
+    assert state(system, "fragile-00") == "FATAL"
+    assert findings(db, "fragile-00") == []
+    wait_until(lambda: "process_silent" in findings(db, "worker-01"), 10, "and it was told")
+    # when it is released, broken as it is, then it is tried until it works
+    assert "fragile: released" in system.verb("release", "fragile").stdout
+    wait_until(lambda: findings(db, "fragile-00"), 15, "tried again")
+    (system.home / "broken").unlink()
+    wait_until(lambda: state(system, "fragile-00") == "RUNNING", 25, "back")
+    assert set(findings(db, "fragile-00")) == {"process_gave_up"}
+    assert int(db.hget(streams.WARDEN_HEALS, "fragile:fatal")) >= 1
+
+
+def test_kill_9_of_the_warden_and_of_the_server_lose_and_double_nothing(system, db):
+    # given the ends of the warden, of a worker and of the server, all at once
+    pids = system.pids()
+    seen = len(told(db, "worker-00"))
+    for name in ("redis", "warden", "worker-00"):
+        os.kill(pids[name], signal.SIGKILL)
+    # when everything has come back by itself
+    wait_until(lambda: system.pids()["warden"] not in (0, pids["warden"]), 20, "a new warden")
+    system.wait_ready(30)
+    db = system.connect()
+    wait_until(lambda: told(db, "redis")[-1:] == [("STARTING", "RUNNING")], 20, "the server's")
+    wait_until(lambda: len(told(db, "worker-00")) >= seen + 3, 20, "the worker's")
+    # then each change stands there once, in order
+    assert told(db, "worker-00")[seen:] == [
+        ("RUNNING", "EXITED"), ("EXITED", "STARTING"), ("STARTING", "RUNNING"),
+    ]  # fmt: skip
+    assert told(db, "warden").count(("RUNNING", "EXITED")) == 1
+
+
+def test_single_programs_stop_start_and_roll_by_one_verb_each(system, db):
+    # when a program is stopped, then it is held until it is started
+    stopped = system.verb("stop", "fragile", "-F", "json")
+    assert stopped.returncode == 0, stopped.stderr
+    assert '"name": "fragile-00", "did": "stopped"' in stopped.stdout
+    assert "until it is started" in system.verb("hold").stdout
+    assert "start it: ./run start fragile-00" in system.verb("status").stdout
+    # when it is started, then the hold is over
+    started = system.verb("start", "fragile")
+    assert started.stdout.startswith("fragile-00: READY"), started.stderr
+    assert "nothing is on hold" in system.verb("hold").stdout
+    # when a role rolls, then one is ready before the next, and the server stays
+    before = system.pids()
+    rolled = system.verb("restart", "--rolling", "consumers:*")
+    assert rolled.returncode == 0, rolled.stderr
+    names = [line.partition(":")[0] for line in rolled.stdout.splitlines()]
+    assert names == ["fragile-00", "worker-00", "worker-01"]
+    after = system.pids()
+    assert {name for name in before if before[name] == after[name]} == {
+        "feeder-00",
+        "redis",
+        "warden",
+    }
+    # and an unknown name lists what there is
+    wrong = system.verb("stop", "p34")
+    assert (wrong.returncode, "worker" in wrong.stderr) == (4, True)
+
+
+def test_a_flood_without_redis_is_answered_at_once_and_told_later(tmp_path):
+    # given a warden whose Redis is away, and 3000 events at once
+    environ = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("QUANTUM_", "REDIS_"))},
+        "QUANTUM_HOME": str(tmp_path), "QUANTUM_RUN_DIR": str(tmp_path / "run"),
+        "REDIS_URL": f"unix://{tmp_path}/nobody",
+    }  # fmt: skip
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "supervisord.pid").write_text("1\n")
+    flood = b"".join(event(number) for number in range(3000))
+    first = warden(environ)
+    began = time.monotonic()
+    first.stdin.write(flood)
+    first.stdin.flush()
+    answers = b"READY\n" + b"RESULT 2\nOKREADY\n" * 3000
+    assert first.stdout.read(len(answers)) == answers
+    assert time.monotonic() - began < 60
+    # when it is killed and its successor has a server, and is told half of it again
+    first.kill()
+    first.communicate()
+    server = Server("valkey")
+    try:
+        second = warden({**environ, "REDIS_URL": server.url})
+        second.stdin.write(b"".join(event(number) for number in range(1500)))
+        second.stdin.flush()
+        db = server.connect()
+        wait_until(lambda: db.xlen(streams.OPS_PROCESS.key) >= 3000, 30, "all of it")
+        second.stdin.close()
+        assert second.wait(20) == 0
+        # then each stands there once
+        assert db.xlen(streams.OPS_PROCESS.key) == 3000
+        second.stdout.close()
+    finally:
+        server.close()
+
+
+def event(serial: int) -> bytes:
+    payload = f"processname:p-{serial} groupname:p from_state:STARTING pid:1".encode()
+    header = f"ver:3.0 server:q serial:{serial} pool:warden poolserial:{serial} "
+    return f"{header}eventname:PROCESS_STATE_RUNNING len:{len(payload)}\n".encode() + payload
+
+
+def warden(environ: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ops.warden"], cwd=ROOT, env=environ,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
