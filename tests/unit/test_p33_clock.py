@@ -16,6 +16,7 @@ from quantum_ops.settings import P33Settings
 from tests.p33_keys import Keys
 from tests.p33_rig import P33Rig, hold, publish_universe
 from tests.p33_stories import NOW, opening, snapshot
+from tests.programs import FULL
 
 DAY_S = 86_400
 START = int(NOW)
@@ -33,7 +34,7 @@ def moment(epoch_s: float) -> datetime:
     return datetime.fromtimestamp(epoch_s, UTC)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=2_000 if FULL else 40, deadline=None)
 @given(st.lists(steps, min_size=1, max_size=8), st.sampled_from([10.0, 3600.0]))
 def test_nothing_is_allowed_on_what_is_too_old_or_of_the_future_by_the_clock_in_force(
     story, stale_s

@@ -30,6 +30,7 @@ from tests.p33_stories import (
     reconcile,
     snapshot,
 )
+from tests.programs import FULL
 
 D = Decimal
 LEAVES = allowlist(close_only=frozenset({"BTCUSDT"}), rows={"BTCUSDT": LEAVING})
@@ -308,7 +309,7 @@ def worlds(draw):
     return of, have, listed, rules
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=20_000 if FULL else 300, deadline=None)
 @given(worlds())
 def test_nothing_is_allowed_that_must_not_be(world):
     of, have, listed, rules = world
@@ -345,7 +346,7 @@ def test_nothing_is_allowed_that_must_not_be(world):
             assert made.safe_qty % step == 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=5_000 if FULL else 100, deadline=None)
 @given(st.decimals(min_value="1e-20", max_value="1e19", allow_nan=False), steps)
 def test_safe_quantity_of_any_position_is_below_it_and_on_step(position, step):
     rows = {"BTCUSDT": {"step_size": step}}

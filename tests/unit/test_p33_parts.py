@@ -20,6 +20,7 @@ from quantum_ops.settings import P33Settings
 from quantum_ops.universe_cache import NAMED, UniverseCache
 from tests.p33_keys import Keys
 from tests.p33_stories import NOW
+from tests.programs import FULL
 
 WRONG_TYPE = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
 PLAIN = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -39,7 +40,7 @@ texts = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=20_000 if FULL else 250, deadline=None)
 @given(texts)
 @example(b"1e99")
 @example(b"1__0")
@@ -65,7 +66,7 @@ def test_every_honest_amount_is_read(number):
 wide = st.decimals("1e-20", "1e20", allow_nan=False).filter(lambda one: len(f"{one:f}") <= 64)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=10_000 if FULL else 150, deadline=None)
 @given(wide, wide)
 def test_arithmetic_never_rounds_and_floor_never_rounds_up(one, other):
     # Given a program that has made its decimals narrow, which must not matter
@@ -92,7 +93,7 @@ def is_amount(raw: object) -> bool:
     return True
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=20_000 if FULL else 250, deadline=None)
 @given(pairs, pairs, strings, existences)
 def test_snapshot_of_any_replies_says_what_is_known_and_what_is_not(held, booked, executed, hold):
     known = snapshot.read([held, booked, executed, hold])
@@ -210,7 +211,7 @@ entries = flats | st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=5_000 if FULL else 80, deadline=None)
 @given(st.lists(entries | st.none(), max_size=5) | st.just(WRONG_TYPE) | st.just(None))
 def test_hostile_news_change_nothing_and_stay_short(found):
     keys = Keys("BTCUSDT")

@@ -24,6 +24,7 @@ from quantum_ops.permits.check import judge
 from quantum_ops.permits.document import MAX_BYTES, decode, split
 from quantum_ops.permits.keys import key_id
 from tests.p33_stories import NOW, opening, plan
+from tests.programs import FULL
 
 # The private key of RFC 8032, 7.1, TEST 1: golden bytes need a key that everybody knows.
 RFC8032 = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
@@ -270,13 +271,13 @@ def test_what_is_no_permit_is_malformed(raw):
     assert judged(raw, require_signature=False) == "malformed"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=10_000 if FULL else 120, deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_judged_without_a_word(raw):
     assert judged(raw, require_signature=False) != "ok"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=5_000 if FULL else 80, deadline=None)
 @given(
     st.decimals(min_value=0, max_value=10**15, places=12),
     st.text(max_size=20),
@@ -300,7 +301,7 @@ def test_amounts_never_have_an_exponent(text):
 
 
 # As wide as P3.3 reads amounts: what it may write, its reader must take.
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=5_000 if FULL else 100, deadline=None)
 @given(st.from_regex(r"-?[0-9]{1,30}(\.[0-9]{1,28})?([eE][+-]?[0-9]{1,2})?", fullmatch=True))
 def test_every_amount_that_the_gate_can_read_is_read_back(text):
     try:
