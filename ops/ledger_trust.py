@@ -17,7 +17,8 @@ from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.journal import Journal
 from quantum_ops.ledger.lookup import Lookup
-from quantum_ops.ledger.verify import Report, verify
+from quantum_ops.ledger.report import Report
+from quantum_ops.ledger.verify import verify
 
 OK, BAD, USAGE, NOT_FOUND = 0, 1, 2, 4
 SHOWN = 20

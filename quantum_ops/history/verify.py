@@ -8,55 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import zstandard
 
-from quantum_ops.history import blocks, marks, sealing, segment
+from quantum_ops.history import blocks, marks, salvage, sealing, segment
 from quantum_ops.history.blocks import Growing
 from quantum_ops.history.errors import DamagedError
 from quantum_ops.history.folder import Folder, Name
-from quantum_ops.ledger import checkpoint, merkle
+from quantum_ops.ledger import merkle
 from quantum_ops.ledger.checkpoint import Checkpoint, Verifier
-from quantum_ops.ledger.errors import CheckpointError
-
-
-@dataclass(frozen=True, order=True)
-class Fault:
-    """What is wrong. ``at`` counts the lines of the archive, ``number`` those of ``segment``."""
-
-    at: int
-    segment: str
-    number: int
-    why: str
-
-    def __str__(self) -> str:
-        if not self.segment:
-            return self.why
-        return f"{self.segment}{f' line {self.number}' if self.number else ''}: {self.why}"
-
-
-@dataclass
-class Report:
-    """What was found. Without faults all of it holds.
-
-    ``proven`` is how many lines the newest checkpoint covers: what came after may still be changed
-    without being noticed. ``signed`` says whether a key was given and had signed it.
-    """
-
-    lines: int = 0
-    segments: int = 0
-    head: merkle.Head = merkle.NONE
-    proven: int = 0
-    signed: bool = False
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the archive is what was written."""
-        return not self.faults
+from quantum_ops.ledger.report import Fault, Report, held_to
 
 
 def verify(
@@ -68,22 +30,18 @@ def verify(
     and each trusted one, must be signed by that key.
     """
     # Before the lines: a writer beside us only adds to them, and no checkpoint runs ahead of them.
-    known, faults = _checkpoints(folder, trusted, verifier)
-    look = _Look(folder, {one.head.size for one in (*known, *trusted)})
+    held = held_to(folder, trusted, verifier, "entries")
+    look = _Look(folder, {one.head.size for one in held.every})
     look.all()
-    report = Report(look.frontier.size, look.segments, look.frontier.head())
-    report.proven = max((one.head.size for one in (*known, *trusted)), default=0)
-    report.signed = bool(verifier and known and not faults)
+    found = held.report(look.frontier.head(), look.segments)
     # Apart: of two checkpoints of one size that differ, ours would cover up the other.
-    if look.marked and look.marked.at <= _covered(look, (*known, *trusted)):
+    if look.marked and look.marked.at <= _covered(look, held.every):
         look.faults.remove(look.marked)
         look.notes.append(f"{look.marked.segment}: its marks are damaged; the next start cures it")
-    wrong = [*_against(look, known), *_against(look, trusted)]
-    report.faults = sorted({*look.faults, *wrong, *faults})
-    report.notes = look.notes
-    if not report.proven and report.lines:
-        report.notes.append("there is no checkpoint: a rewritten history would not be noticed")
-    return report
+    wrong = [*_against(look, held.known), *_against(look, trusted)]
+    found.faults = sorted({*look.faults, *wrong, *held.faults})
+    found.notes = look.notes + found.notes
+    return found
 
 
 class _Look:
@@ -156,7 +114,7 @@ class _Look:
                 if not raw.endswith(b"\n"):
                     self._fault(path.name, number - 1, "a block ends inside a line")
         except _BlockError as error:
-            self._fault(path.name, error.number or number, error.why)
+            self._narrow(name, error)
             self._skip(name, before)
             return
         odd = self._odd(path.name, name, found)
@@ -172,23 +130,42 @@ class _Look:
         self._index(name, growing)
 
     def _frames(self, name: Name) -> Iterator[bytes]:
-        """The blocks of a sealed segment; raises _BlockError naming the first line of a bad one."""
-        path = self.folder.packed(name)
-        done = 0
+        """The blocks of a sealed segment; raises _BlockError at the first that does not unpack."""
+        done, at = 0, []
         try:
-            for _, raw in segment.frames(path):
+            for offset, raw in segment.frames(self.folder.packed(name)):
                 yield raw
+                at.append(offset)
                 done += raw.count(b"\n")
         except zstandard.ZstdError as error:
-            upto = ""
-            try:
-                index = blocks.decode_index(self.folder.index(name).read_bytes())
-                ends = [one.first - index.first + one.lines for one in index.blocks]
-                upto = f" to {next((end for end in ends if end > done), index.lines)}"
-            except (OSError, ValueError):
-                pass
-            why = f"the block of lines {done + 1}{upto} does not unpack ({error})"
-            raise _BlockError(done + 1, why) from None
+            raise _BlockError(done, at, str(error)) from None
+
+    def _narrow(self, name: Name, error: _BlockError) -> None:
+        """Name every block that does not unpack, and the lines in it, as far as its index tells."""
+        path = self.folder.packed(name)
+        try:
+            index = blocks.decode_index(self.folder.index(name).read_bytes())
+        except (OSError, ValueError):
+            index = None
+        held = index.blocks if index else []
+        if not index or [one.packed_at for one in held[: len(error.at)]] != error.at:
+            why = f"the block of lines {error.done + 1} on does not unpack ({error})"
+            self._fault(path.name, error.done + 1, why)
+            return
+        packed, marked = path.read_bytes(), marks.read(self.folder.marks(name))
+        ends = [one.packed_at for one in held[1:]] + [len(packed)]
+        for one, end in list(zip(held, ends, strict=True))[len(error.at) :]:
+            before = one.first - index.first
+            part = marked[before * marks.SIZE : (before + one.lines) * marks.SIZE]
+            found = salvage.judge(packed[one.packed_at : end], part, one.lines)
+            if found:
+                shown = f"lines {before + 1} to {before + one.lines}"
+                first, last = before + found.first, before + found.last
+                inside = f"line {first}" if first == last else f"lines {first} to {last}"
+                why = (
+                    f"the block of {shown} does not unpack ({found.why}); the damage is in {inside}"
+                )
+                self._fault(path.name, first, why, one.first + found.first)
 
     def _lines(self, shown: str, number: int, lines: list[bytes], found: bytearray) -> int:
         at, why = segment.first_bad(lines)
@@ -257,10 +234,12 @@ class _Look:
 
 
 class _BlockError(Exception):
-    def __init__(self, number: int, why: str) -> None:
+    """A block does not unpack; behind ``done`` lines, in blocks that begin ``at`` these bytes."""
+
+    def __init__(self, done: int, at: list[int], why: str) -> None:
         super().__init__(why)
-        self.number = number
-        self.why = why
+        self.done = done
+        self.at = at
 
 
 def _covered(look: _Look, known: Sequence[Checkpoint]) -> int:
@@ -291,26 +270,3 @@ def _against(look: _Look, known: Sequence[Checkpoint]) -> list[Fault]:
         why = f"entries {good + 1} to {size} are not those of the checkpoint of {size} entries"
         return [Fault(good + 1, shown, good + 1 - first, why)]
     return []
-
-
-def _checkpoints(
-    folder: Folder, trusted: Sequence[Checkpoint], verifier: Verifier | None
-) -> tuple[list[Checkpoint], list[Fault]]:
-    """All checkpoints that are known, and what is wrong with them by themselves."""
-    faults = []
-    newest = None
-    try:
-        newest = checkpoint.newest(folder)
-    except CheckpointError as error:
-        faults.append(Fault(0, "", 0, str(error)))
-    if verifier:
-        named = [("the newest checkpoint", newest), *(("the one given", one) for one in trusted)]
-        for name, one in named:
-            try:
-                if one:
-                    verifier.verify(one)
-            except CheckpointError as error:
-                faults.append(Fault(0, "", 0, f"{name}: {error}"))
-        if not newest:
-            faults.append(Fault(0, "", 0, "there is no checkpoint that the key could have signed"))
-    return [*checkpoint.history(folder), *([newest] if newest else [])], faults

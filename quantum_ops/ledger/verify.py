@@ -9,53 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from quantum_ops.ledger import canonical, checkpoint, entry, ids, index, merkle, moment
 from quantum_ops.ledger.checkpoint import Checkpoint, Verifier
-from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.folder import Folder
+from quantum_ops.ledger.report import Fault, Report, held_to
 
 ENVELOPE = frozenset(
     {"v", "seq", "type", "id", "source", "occurred_at", "recorded_at", "digest", "data"}
 )
 SOURCE = frozenset({"stream", "stream_id", "host"})
 _TYPE = re.compile(r"[a-z]+\.[a-z]+")
-
-
-@dataclass(frozen=True, order=True)
-class Fault:
-    """What is wrong. ``number`` counts the lines of ``segment``, ``at`` those of the journal."""
-
-    at: int
-    segment: str
-    number: int
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.segment} line {self.number}: {self.why}" if self.segment else self.why
-
-
-@dataclass
-class Report:
-    """What was found. ``faults`` are in the order of the journal; without any, all of it holds.
-
-    ``proven`` is how many lines the newest checkpoint covers: what was appended after it may still
-    be changed without being noticed. ``signed`` says whether a key was given and had signed it.
-    """
-
-    lines: int = 0
-    head: merkle.Head = merkle.NONE
-    proven: int = 0
-    signed: bool = False
-    faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether the journal is what was written."""
-        return not self.faults
 
 
 def verify(
@@ -67,30 +32,26 @@ def verify(
     and each trusted one, must be signed by that key.
     """
     # Before the lines: a writer beside us only adds to them, and no checkpoint runs ahead of them.
-    known, faults = _checkpoints(folder, trusted, verifier)
+    held = held_to(folder, trusted, verifier)
     look = _Look()
     for segment, number, line in _lines(folder):
         look.line(segment, number, line)
-    report = Report(len(look.leaves), merkle.Head(len(look.leaves), look.frontier.root()))
-    report.proven = max((one.head.size for one in (*known, *trusted)), default=0)
-    report.signed = bool(verifier and known and not faults)
-    covered = 0 < report.proven <= report.lines
+    found = held.report(look.frontier.head())
+    covered = 0 < found.proven <= found.lines
     for torn in look.torn:
         if covered:
-            report.notes.append(f"{torn}; the next append puts these bytes aside")
+            found.notes.append(f"{torn}; the next append puts these bytes aside")
         else:
             look.faults.append(torn)
     # Apart: of two checkpoints of one size that differ, ours would cover up the other.
-    wrong = [*_against(look, known, folder), *_against(look, trusted, folder)]
-    report.faults = sorted({*look.faults, *wrong, *faults})
+    wrong = [*_against(look, held.known, folder), *_against(look, trusted, folder)]
+    found.faults = sorted({*look.faults, *wrong, *held.faults})
     unread = checkpoint.unread(folder)
     if unread:
-        report.notes.append(
+        found.notes.append(
             f"checkpoints.log: {unread} of its checkpoints cannot be read, and prove nothing"
         )
-    if not report.proven and report.lines:
-        report.notes.append("there is no checkpoint: a rewritten history would not be noticed")
-    return report
+    return found
 
 
 class _Look:
@@ -212,45 +173,6 @@ def _roots(leaves: Sequence[bytes], sizes: set[int]) -> dict[int, bytes]:
         if frontier.size in sizes:
             found[frontier.size] = frontier.root()
     return found
-
-
-def _checkpoints(
-    folder: Folder, trusted: Sequence[Checkpoint], verifier: Verifier | None
-) -> tuple[list[Checkpoint], list[Fault]]:
-    """All checkpoints that are known, and what is wrong with them by themselves."""
-    faults = []
-    newest = None
-    try:
-        newest = checkpoint.newest(folder)
-    except CheckpointError as error:
-        faults.append(Fault(0, "", 0, str(error)))
-    history = checkpoint.history(folder)
-    if verifier:
-        faults += _unsigned(verifier, newest, trusted, history)
-    return [*history, *([newest] if newest else [])], faults
-
-
-def _unsigned(
-    verifier: Verifier,
-    newest: Checkpoint | None,
-    trusted: Sequence[Checkpoint],
-    history: Sequence[Checkpoint],
-) -> Iterator[Fault]:
-    """What the key did not sign. Of older ones, only what says that it did: keys come and go."""
-    must = [("the newest checkpoint", newest), *(("the one given", one) for one in trusted)]
-    may = [
-        (f"checkpoints.log, the one of {one.head.size} records", one)
-        for one in history
-        if one != newest and verifier.signed(one)
-    ]
-    for name, one in (*must, *may):
-        try:
-            if one:
-                verifier.verify(one)
-        except CheckpointError as error:
-            yield Fault(0, "", 0, f"{name}: {error}")
-    if not newest:
-        yield Fault(0, "", 0, "there is no checkpoint that the key could have signed")
 
 
 def _lines(folder: Folder) -> Iterator[tuple[str, int, bytes]]:
