@@ -8,10 +8,11 @@ whole budget.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, start_http_server
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from quantum_ops.observe import BatchReport, Trouble
@@ -20,6 +21,65 @@ DURATION_BUCKETS_S = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 AGE_BUCKETS_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
 MAX_REASONS = 50
 """Distinct reasons kept as labels; later ones are ``other``, so that nobody can grow the series."""
+
+
+class Vital(NamedTuple):
+    """A gauge of what a process tells in its heartbeat, too: ``name`` there, times ``scale``."""
+
+    name: str
+    metric: str
+    doc: str
+    scale: float = 1.0
+
+
+VITALS = {
+    "archive": (
+        Vital("archived", "quantum_archive_durable_entries", "Entries durable in the archive."),
+        Vital(
+            "waiting",
+            "quantum_archive_waiting_entries",
+            "Entries in streams that are not archived yet; absent while too many to count.",
+        ),
+        Vital(
+            "lost",
+            "quantum_archive_gap_entries",
+            "Entries seen to be gone before they were archived, since the process began.",
+        ),
+        Vital(
+            "synced_ms",
+            "quantum_archive_synced_timestamp_seconds",
+            "When entries were last made durable; 0 before the process's first ones.",
+            0.001,
+        ),
+        Vital(
+            "segment_bytes", "quantum_archive_open_segment_bytes", "Size of the open segment, raw."
+        ),
+    )
+}
+"""Consumer -> what of its vitals is told as metrics."""
+
+
+class VitalGauges(Collector):
+    """The gauges of ``VITALS``, read from what the process keeps there when somebody asks."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, Mapping[str, str | int]] = {}
+
+    def watch(self, consumer: str, vitals: Mapping[str, str | int]) -> None:
+        """Tell of ``vitals`` from now on; the consumer goes on changing them."""
+        self._watched[consumer] = vitals
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client's Collector. Watching nothing, it tells what there could be."""
+        wanted = VITALS.keys() & self._watched.keys() if self._watched else VITALS.keys()
+        for consumer in sorted(wanted):
+            vitals = self._watched.get(consumer, {})
+            for one in VITALS[consumer]:
+                family = GaugeMetricFamily(one.metric, one.doc)
+                value = vitals.get(one.name)
+                if isinstance(value, int):
+                    family.add_metric([], value * one.scale)
+                yield family
 
 
 class BatchHistogram(Collector):
@@ -106,6 +166,8 @@ class MetricsObserver:
         )
         registry.register(self._durations)
         registry.register(self._ages)
+        self.vitals = VitalGauges()
+        registry.register(self.vitals)
 
     def settled(self, report: BatchReport) -> None:
         """See :class:`~quantum_ops.observe.Observer`."""

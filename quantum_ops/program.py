@@ -58,6 +58,7 @@ def build(
     inbox = RedisInbox(blocking, keys, consumer.name, name)
     publisher = Publisher(db, patience_s=1.0, sleep=clock.wait)
 
+    metrics.vitals.watch(consumer.name, context.vitals)
     told: dict[str, str | int] = {}
 
     def on_idle(state: str) -> None:

@@ -120,6 +120,14 @@ def judge(book: Book | None, seen: Seen, archived: int) -> Verdict:
     return Verdict(after, found)
 
 
+def missing(before: Book | None, verdict: Verdict) -> int:
+    """How many entries a verdict tells of as gone before they were archived; at least so many."""
+    told = any(finding == GAP for finding, _ in verdict.findings)
+    if not told or before is None:
+        return 0
+    return (verdict.book.base or 0) - (before.base or 0)
+
+
 def future(book: Book, last_id: str, now_ms: int) -> str:
     """What is wrong with the newest id; empty if nothing is. Told once for each such id."""
     if parse(last_id)[0] <= now_ms + FUTURE_MS:

@@ -66,6 +66,8 @@ class Keeper:
         self._trim_due_s = 0.0
         self._note_due_s = 0.0
         self._noted: groups.Note | None = None
+        self._waiting: int | None = None
+        self._lost = 0
 
     def open(self, group: str) -> None:
         """Take the lock and open the archive, unless that is done.
@@ -120,13 +122,18 @@ class Keeper:
         assert self.writer is not None  # noqa: S101 - as in take
         assert self._books is not None  # noqa: S101 - as in take
         archived = self.writer.spans()
+        waiting: list[int | None] = []
         for key, seen in scan.look(self._db, KEYS, group, self.writer.holds).items():
             held = archived.get(key)
-            verdict = gaps.judge(self._books.get(key), seen, held.count if held else 0)
+            book = self._books.get(key)
+            verdict = gaps.judge(book, seen, held.count if held else 0)
+            waiting.append(seen.waiting)
+            self._lost += gaps.missing(book, verdict)
             for finding, detail in verdict.findings:
                 self._tell(finding, key, detail, (seen.last_id,))
             self._alarms(key, verdict.book, seen)
             self._books.put(key, verdict.book)
+        self._waiting = None if None in waiting else sum(one or 0 for one in waiting)
         odd, self._odd = self._odd, {}
         for (finding, key), ids in odd.items():
             shown = f"{len(ids)} {'entry' if len(ids) == 1 else 'entries'}, from {ids[0]} on"
@@ -199,13 +206,21 @@ class Keeper:
         self._exit.close()
 
     def report(self, vitals: dict[str, str | int]) -> None:
-        """Say in the heartbeat how it stands."""
-        if self.writer is not None:
-            vitals.update(
-                archived=self.writer.head.size,
-                segment=self.writer.open_segment,
-                untold=self._books.untold if self._books else 0,
-            )
+        """Say in the heartbeat, and so in the metrics, how it stands."""
+        if self.writer is None:
+            return
+        vitals.update(
+            archived=self.writer.head.size,
+            segment=self.writer.open_segment,
+            segment_bytes=self.writer.open_bytes,
+            synced_ms=self.writer.synced_ms,
+            untold=self._books.untold if self._books else 0,
+            lost=self._lost,
+        )
+        if self._waiting is None:
+            vitals.pop("waiting", None)  # too many to count: absent, never a wrong 0
+        else:
+            vitals["waiting"] = self._waiting
 
     def _alarms(self, key: str, book: gaps.Book, seen: gaps.Seen) -> None:
         detail = gaps.future(book, seen.last_id, self._now_ms())

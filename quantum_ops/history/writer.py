@@ -82,6 +82,8 @@ class Writer:
         self._added: list[tuple[str, Key]] = []
         self._dirty = False
         self._number = -1
+        self.synced_ms = 0
+        """When lines were made durable last (epoch ms); 0 before this writer's first ones."""
         durable.make_folder(folder.base)
         self._open()
 
@@ -99,6 +101,11 @@ class Writer:
     def open_segment(self) -> str:
         """Name of the open segment; empty if there is none."""
         return str(self._name or "")
+
+    @property
+    def open_bytes(self) -> int:
+        """Bytes of the open segment."""
+        return self._growing.size
 
     def spans(self) -> Spans:
         """How many entries of each stream are durable, with the lowest and the highest id."""
@@ -150,6 +157,7 @@ class Writer:
                 "acknowledged until it takes them. Make room"
             ) from error
         self._buffer, self._added = [], []
+        self.synced_ms = int(self._now_s() * 1000)
         for start in range(0, len(lines), GROWN_AT_ONCE):
             # A batch of thousands must not become one block that readers unpack for one entry.
             part = slice(start, start + GROWN_AT_ONCE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import collections
 import json
+import os
 import random
 import resource
 import shutil
@@ -41,12 +42,17 @@ class World:
     def db(self):
         return self.server.connect()
 
-    def burst(self, count: int = BURST, *, size: int = 7000) -> None:
-        """Some are large, so that segments are sealed now and then; some are no text."""
+    def burst(self, count: int = BURST, *, size: int = 7000, random_: bool = False) -> None:
+        """Some are large, so that segments are sealed now and then; some are no text.
+
+        With ``random_`` they are of bytes that do not pack.
+        """
         with self.db.pipeline(transaction=False) as pipe:
             for _ in range(count):
                 self.sent += 1
-                fields = [b"number", b"%d" % self.sent, b"note", b"x" * (self.sent % 7 * size)]
+                length = self.sent % 7 * size
+                note = os.urandom(length) if random_ else b"x" * length
+                fields = [b"number", b"%d" % self.sent, b"note", note]
                 if self.sent % 11 == 0:
                     fields += [b"\xff\xfe", b"\x00\x80"]
                 # Findings of the archive itself must stay readable.
@@ -230,26 +236,38 @@ def test_a_frozen_process_keeps_its_place_and_nothing_doubles(valkey, tmp_path, 
     world.check()
 
 
+class FullDisk:
+    """An archive at work whose files may not grow any more: to a process, that is a full disk."""
+
+    def __init__(self, world: World, program: Program) -> None:
+        self.program = program
+        world.burst()
+        wait_until(lambda: world.settled() and world.state() == b"ready", 20, "settled")
+        [self.path] = world.base.glob("*.jsonl")
+        self.size = self.path.stat().st_size
+        _, self.hard = resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE)
+        self._limit(self.size + 1000)
+        world.burst()
+        wait_until(lambda: world.state() == b"waiting", 20, "it says that it waits")
+
+    def room(self) -> None:
+        self._limit(self.hard)
+
+    def _limit(self, size: int) -> None:
+        resource.prlimit(self.program.process.pid, resource.RLIMIT_FSIZE, (size, self.hard))
+
+
 def test_a_full_disk_stops_the_acknowledging_loses_nothing_and_resumes(valkey, tmp_path, programs):
     world = World(valkey, tmp_path / "archive")
     programs.append(archive(world, segment_mb=64))
-    world.burst()
-    wait_until(lambda: world.settled() and world.state() == b"ready", 20, "settled")
-    # When no file may grow any more: to a process that is what a full disk is
-    [path] = world.base.glob("*.jsonl")
-    pid = programs[0].process.pid
-    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
-    size = path.stat().st_size
-    world.burst()
-    wait_until(lambda: world.state() == b"waiting", 20, "it says that it waits")
+    disk = FullDisk(world, programs[0])
     # Then nothing more is acknowledged, and no half a line is left
     assert world.pending() > 0
-    assert path.stat().st_size in range(size, size + 1001)
-    assert path.read_bytes().endswith(b"\n")
+    assert disk.path.stat().st_size in range(disk.size, disk.size + 1001)
+    assert disk.path.read_bytes().endswith(b"\n")
     assert programs[0].process.poll() is None
     # And when there is room again, it goes on by itself
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+    disk.room()
     wait_until(lambda: world.settled() and world.state() == b"ready", 30, "it goes on")
     world.ends(programs[0])
     world.check()
@@ -258,15 +276,50 @@ def test_a_full_disk_stops_the_acknowledging_loses_nothing_and_resumes(valkey, t
 def test_killed_while_the_disk_is_full_it_loses_nothing(valkey, tmp_path, programs):
     world = World(valkey, tmp_path / "archive")
     programs.append(archive(world, segment_mb=64))
-    world.burst()
-    wait_until(lambda: world.settled() and world.state() == b"ready", 20, "settled")
-    [path] = world.base.glob("*.jsonl")
-    pid = programs[0].process.pid
-    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
-    world.burst()
-    wait_until(lambda: world.state() == b"waiting", 20, "it waits")
-    programs[0].kill()
+    FullDisk(world, programs[0])
+    programs[0].kill()  # the next one has no limit
     wait_until(world.settled, 30, "the next one does it")
+    world.ends(programs[0])
+    world.check()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own of four MiB; gives the folder and what makes it larger."""
+    base = tmp_path / "disk"
+    base.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(base)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a file system, and not in every container")
+    yield base, ["mount", "-o", "remount,size=256m", str(base)]
+    subprocess.run(["umount", "--lazy", str(base)], check=True)
+
+
+def test_a_file_system_that_is_really_full_loses_nothing_also_when_killed(
+    valkey, small_disk, programs
+):
+    base, larger = small_disk
+    world = World(valkey, base / "archive")
+    programs.append(archive(world))
+    # Given more than it takes, in bytes that do not pack: writing fails, or sealing does
+    for _ in range(8):
+        world.burst(size=4000, random_=True)
+    wait_until(lambda: world.state() == b"waiting", 30, "it says that it waits")
+    beat = streams.heartbeat("archive", 0)
+    assert b"No space left on device" in world.db.hget(beat, "detail")
+    assert programs[0].process.poll() is None
+    # Then what it acknowledged is whole, and proves itself, on the full disk
+    assert world.pending() > 0
+    assert verify(Folder(world.base)).faults == []
+    acknowledged = world.done()
+    # When it is killed there, the next one waits as well, and acknowledges nothing more
+    programs[0].kill()
+    pid = programs[0].process.pid
+    waits = [str(pid).encode(), b"waiting"]
+    wait_until(lambda: world.db.hmget(beat, "pid", "state") == waits, 30, "the next one waits")
+    assert world.done() <= acknowledged + 20  # a batch that was written, and not acknowledged yet
+    # And with room it goes on by itself: nothing was lost, nothing is there twice
+    subprocess.run(larger, check=True)
+    wait_until(lambda: world.settled() and world.state() == b"ready", 60, "it goes on")
     world.ends(programs[0])
     world.check()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from quantum_ops import client, codec, entry_id, events, streams
 from quantum_ops.errors import ConfigurationError, Hold
+from quantum_ops.history import scan
 from quantum_ops.history.reader import Archive
 from quantum_ops.ledger import checkpoint, durable
+from quantum_ops.metrics import MetricsObserver
 from tests.archive_rig import PLAN, RESULT, ArchiveRig, flat
 
 KEYS = [stream.key for stream in streams.CATALOGUE]
@@ -189,6 +193,35 @@ class TestAFullDisk:
         again = ArchiveRig(server, tmp_path / "archive").settle()
         assert again.archived() == wanted
         again.die()
+
+
+def test_how_it_stands_is_told_as_gauges(rig, monkeypatch):
+    observer = MetricsObserver(CollectorRegistry())
+    observer.vitals.watch("archive", rig.runner._context.vitals)
+
+    def gauges() -> dict[str, float]:
+        found = {one.name: one.samples for one in observer.vitals.collect()}
+        return {name.removeprefix("quantum_archive_"): samples[0].value
+                for name, samples in found.items() if samples}  # fmt: skip
+
+    assert gauges() == {}
+    rig.add(20)
+    rig.settle()
+    told = gauges()
+    [path] = rig.folder.base.glob("*.jsonl")
+    assert told["open_segment_bytes"] == path.stat().st_size
+    assert (told["durable_entries"], told["waiting_entries"], told["gap_entries"]) == (20, 0, 0)
+    assert abs(told["synced_timestamp_seconds"] - time.time()) < 60
+    # When seven entries go before they are read, and more come than can be counted one by one
+    rig.add(7)
+    rig.db.xtrim(PLAN, maxlen=0, approximate=False)
+    rig.scan()
+    assert gauges()["gap_entries"] == 7
+    monkeypatch.setattr(scan.look, "__defaults__", (3,))
+    rig.add(9)
+    rig.keeper.scan("archive")
+    rig.keeper.report(rig.runner._context.vitals)
+    assert "waiting_entries" not in gauges()
 
 
 class TestGaps:
