@@ -2,7 +2,8 @@
 
 A verb is a file of ``ops/verbs``: its docstring's first line is its help, ``configure(parser)``
 adds its arguments, ``run(args)`` does it and gives the exit code. A verb with ``raw = True`` has
-``run_raw(argv)`` instead and takes its arguments unparsed.
+``run_raw(argv)`` instead and takes its arguments unparsed. One with ``intermixed = True`` takes
+words and options in any order; ``dashed`` names options whose values may begin with a dash (-1h).
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import argparse
 import ast
 import importlib
 import os
-import select
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
+from ops import reader
 from quantum_ops.errors import ConfigurationError, PublishUnknownError, RefusedError
 
 VERBS = Path(__file__).resolve().parent / "verbs"
 DEFAULT = "start"
 ERROR, USAGE, UNREACHABLE, NOT_YET, CONFIG, INTERRUPTED = 1, 2, 69, 75, 78, 130
-READER_LEFT = 141
 
 
 def names() -> list[str]:
@@ -63,12 +65,44 @@ def main(argv: list[str]) -> int:
     if verb not in names():
         print(f"{verb}: no such verb\n\n{overview()}", file=sys.stderr)
         return USAGE
-    module = importlib.import_module(f"ops.verbs.{verb.replace('-', '_')}")
+    module = _module(verb)
     if getattr(module, "raw", False):
         return int(module.run_raw(rest))
-    parser = argparse.ArgumentParser(prog=f"./run {verb}", description=summary(verb))
-    module.configure(parser)
-    return int(module.run(parser.parse_args(rest)))
+    parser = parser_of(verb)
+    assert parser is not None  # noqa: S101 - a verb that is not raw has one
+    parse = parser.parse_args
+    if getattr(module, "intermixed", False):
+        parse = parser.parse_intermixed_args
+    return int(module.run(parse(_joined(rest, getattr(module, "dashed", ())))))
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser | None:
+    """The parser of a verb's arguments; None if it takes them unparsed and shows no parser."""
+    module = _module(verb)
+    if hasattr(module, "configure"):
+        parser = argparse.ArgumentParser(
+            prog=f"./run {verb}", description=summary(verb), epilog=getattr(module, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        module.configure(parser)
+        return parser
+    made: argparse.ArgumentParser | None = module.parser() if hasattr(module, "parser") else None
+    return made
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"ops.verbs.{verb.replace('-', '_')}")
+
+
+def _joined(argv: Sequence[str], dashed: Sequence[str]) -> list[str]:
+    """``argv`` with ``--since=-1h`` for ``--since -1h``, which argparse takes for an option."""
+    found: list[str] = []
+    for one in argv:
+        if found and found[-1] in dashed and one[:1] == "-" and one[1:2].isdigit():
+            found[-1] += f"={one}"
+        else:
+            found.append(one)
+    return found
 
 
 def guarded(argv: list[str]) -> int:
@@ -115,14 +149,6 @@ def _redis_exit_code(error: Exception) -> int | None:
     return None
 
 
-def reader_left() -> bool:
-    """Whether nobody reads what we print any more (``./run logs | head``)."""
-    poller = select.poll()
-    poller.register(1, 0)
-    poller.register(2, 0)
-    return any(seen & (select.POLLERR | select.POLLHUP) for _, seen in poller.poll(0))
-
-
 def entry(argv: list[str]) -> int:
     """:func:`guarded`, and a silent end when the reader of our output leaves early.
 
@@ -133,11 +159,11 @@ def entry(argv: list[str]) -> int:
         status = guarded(argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        if not reader_left():
+        if not reader.has_left():
             raise
         # Or the interpreter's own flush at exit complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return READER_LEFT
+        return reader.LEFT
     return status
 
 

@@ -86,15 +86,22 @@ def of_group(db: walrus.Database, group: str, *, limit: int = LIMIT) -> list[Lag
     return [one for one in look(db, limit=limit) if one.group == group]
 
 
+def sights(db: walrus.Database, keys: Sequence[str]) -> list[StreamSight | None]:
+    """What each of the streams ``keys`` is like now; None where there is no stream."""
+    return [
+        _sights(reply, b"")[0] if _is_stream(reply) else None for reply in _looks(db, keys, page=1)
+    ]
+
+
 def newest(db: walrus.Database, stream: streams.Stream) -> Id:
     """The id of the newest entry that ``stream`` ever had; (0, 0) if there is no stream."""
-    reply = _looks(db, [stream.key])[0]
-    return entry_id.parse(reply[3]) if _is_stream(reply) else (0, 0)
+    (found,) = sights(db, [stream.key])
+    return found.newest if found else (0, 0)
 
 
-def _looks(db: walrus.Database, keys: Sequence[str]) -> list[Any]:
+def _looks(db: walrus.Database, keys: Sequence[str], page: int = 0) -> list[Any]:
     """The replies, in one round trip. A key of another type is no stream and no error."""
-    replies = run_scripts(db, LOOK, [((key,), (PAGE,)) for key in keys])
+    replies = run_scripts(db, LOOK, [((key,), (page or PAGE,)) for key in keys])
     for reply in replies:
         if isinstance(reply, redis.ResponseError):
             raise reply
@@ -142,6 +149,7 @@ def _count(
 ) -> tuple[int, Exactness]:
     """Entries past the group's place, up to ``top``; the look has counted the first page."""
     count, last = len(group.ahead), group.ahead[-1]
+    limit = max(limit, count)  # so many were seen already
     until = entry_id.text(top)
     while count <= limit:
         rows = client.raw(

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code: as ``start``; 2 if it would write pretend trades into a server of yours."""
-    from ops import running
+    from ops import reader, running
     from ops.daemon import HungError, RefusedByDaemonError
     from ops.demo import recording
     from ops.paths import Paths
@@ -57,7 +57,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         fresh = _make_way(paths, keep=args.keep)
         _make_key(paths)
-    except (StartError, HungError, RefusedByDaemonError, OSError) as error:
+    except (StartError, HungError, RefusedByDaemonError) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        reader.raise_if_left(error)
         print(f"cannot start: {error}", file=sys.stderr)
         return 1
     code = start.run(argparse.Namespace(foreground=args.foreground, profile="demo", wait=args.wait))
@@ -146,12 +150,14 @@ def _shown(path: Path) -> str:
 
 _TOUR = """
 look at the universe        bash ops/proof_universe.sh
-see it change               ./run redis-cli XREVRANGE quantum:stream:universe.changed + - COUNT 1
-what the auditor says       ./run redis-cli XREVRANGE quantum:stream:audit.finding + - COUNT 3
+everything, live            ./run tail -f
+see it change               ./run tail universe.changed
+what the auditors say       ./run tail audit.finding severity!=info
+who is behind, who holds    ./run lag          ./run pending
 plans decided, live         ./run decisions -f
 what can be proven          ./run audit        (two violations are planted within 15 s)
-plans of the trading side   ./run redis-cli XREVRANGE quantum:stream:apply.plan + - COUNT 1
-deployments                 ./run redis-cli XREVRANGE quantum:stream:deploy.completed + - COUNT 1
+plans and their results     ./run tail apply.plan apply.result
+deployments                 ./run tail deploy.completed
 what became of them         ./run ledger list; head -40 {changelog}
 everything that was said    ./run archive      ./run archive verify
 all logs, live              ./run logs -f

@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """
     import sys
 
+    from ops import reader
     from ops.daemon import HungError, RefusedByDaemonError
     from ops.start import StartError
     from quantum_ops.errors import RefusedError
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
+        reader.raise_if_left(error)
         # Disk full, read-only home: no traceback helps with these.
         print(f"cannot start: {error}", file=sys.stderr)
         return 1

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from dataclasses import replace
 
-    from ops import running, start
+    from ops import reader, running, start
     from ops.daemon import HungError, RefusedByDaemonError
     from ops.paths import Paths
     from ops.start import StartError
@@ -37,7 +37,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         with start.alone(paths):
             done = stop(paths, lambda text: print(text, file=sys.stderr, flush=True))
-    except (StartError, HungError, RefusedByDaemonError, OSError) as error:
+    except (StartError, HungError, RefusedByDaemonError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        reader.raise_if_left(error)
         print(error, file=sys.stderr)
         return 1
     print(done)
