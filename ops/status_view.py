@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from ops.output import Paint, plain
 from ops.readiness import Verdict
 from ops.system import Sight
 from ops.terminal import safe
@@ -17,9 +18,14 @@ _COLUMNS = ("PROCESS", "STATE", "READY", "PID", "UP", "DETAIL")
 
 
 def as_text(sight: Sight) -> str:
+    """:func:`as_lines` without colour."""
+    return "\n".join(as_lines(sight))
+
+
+def as_lines(sight: Sight, paint: Paint = plain) -> list[str]:
     """A table of processes, the server and the universe in a line each."""
     if not sight.state:
-        return "not running; ./run starts it"
+        return ["not running; ./run starts it"]
     rows = [_COLUMNS, *(_row(verdict) for verdict in sight.verdicts)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS) - 1)]
     lines = [
@@ -39,7 +45,12 @@ def as_text(sight: Sight) -> str:
         lines.append(f"supervisord is in state {sight.state}")
     good = "all ready" if sight.is_ready else "NOT READY"
     lines.append(f"{sight.running.profile}      {good}")
-    return "\n".join(safe(line, 1000) for line in lines)
+    return [paint(safe(line, 1000), _meaning(line)) for line in lines]
+
+
+def rows(sight: Sight) -> list[dict[str, Any]]:
+    """Each process, as :func:`as_json` has it."""
+    return [_object(verdict) for verdict in sight.verdicts]
 
 
 def as_json(sight: Sight) -> str:
@@ -56,11 +67,20 @@ def as_json(sight: Sight) -> str:
             "version": sight.server.flavour or None,
             "problem": sight.server.problem or None,
         },
-        "processes": [_object(verdict) for verdict in sight.verdicts],
+        "processes": rows(sight),
         "universe": dict(sight.universe) or None,
         "held": {name: dataclasses.asdict(hold) for name, hold in sight.held.items()},
     }
     return json.dumps(whole)
+
+
+def _meaning(line: str) -> str:
+    """What a line of the table tells whoever looks for trouble."""
+    if line.endswith("all ready"):
+        return "good"
+    words = line.split()
+    trouble = {"NOT", "STALE", "FATAL", "BACKOFF", "STALE,", "UNKNOWN"} & set(words[:3])
+    return "bad" if trouble or line.startswith("supervisord is in state") else ""
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:

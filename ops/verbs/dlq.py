@@ -8,12 +8,14 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ops import output
 from ops.terminal import safe
 
 if TYPE_CHECKING:
     from quantum_ops.dead_letter import DeadLetters, StoredLetter
 
 NOT_FOUND = 4
+LETTERS = {"i": "id", "g": "group", "r": "reason", "s": "stream", "e": "entry_id"}
 _TOLD = {
     "already": "was resolved before: nothing done",
     "unknown": "is not in the dead letter",
@@ -24,15 +26,21 @@ _TOLD = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ops.__main__."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    listing = actions.add_parser("list", help="open letters, newest first")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    parser.set_defaults(
+        action="list", n=50, all=False, group="", reason="", color="auto",
+        format=output.Format("text", {}),
+    )  # fmt: skip
+    listing = actions.add_parser("list", help="open letters, newest first (the default)")
     _filters(listing)
-    listing.add_argument("-n", type=int, default=50, metavar="N", help="at most N (default 50)")
+    listing.add_argument(
+        "-n", type=output.whole, default=50, metavar="N", help="at most N (default 50)"
+    )
     listing.add_argument("--all", action="store_true", help="resolved ones, too")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    output.add_format(listing, LETTERS)
     show = actions.add_parser("show", help="everything about one letter, original bytes included")
     show.add_argument("id", help="letter id, as `dlq list` shows it")
-    show.add_argument("--json", action="store_true", help="as JSON")
+    output.add_format(show, LETTERS)
     requeue = actions.add_parser(
         "requeue", help="deliver the original entry again to the group that buried it"
     )
@@ -67,19 +75,21 @@ def _list(letters: DeadLetters, args: argparse.Namespace) -> int:
     from quantum_ops import streams
 
     found = letters.newest(limit=args.n, group=args.group, reason=args.reason, resolved=args.all)
+    paint = output.painter(args.color, sys.stdout)
     count = 0
     for stored in found:
         count += 1
-        if args.json:
-            print(json.dumps(_as_json(stored)))
+        if not args.format.is_text:
+            print(args.format.line(_as_json(stored), _plain(stored)))
             continue
         letter = stored.letter
         error = (letter.error.strip().splitlines() or [""])[-1]
-        print(
+        line = (
             f"{stored.letter_id}  {safe(letter.group)}  {safe(letter.reason)}  "
             f"{safe(streams.short(letter.stream))} {safe(letter.entry_id)}  "
             f"{safe(error, 100)}{'  [resolved]' if stored.resolved else ''}"
         )
+        print(paint(line, "dim" if stored.resolved else ""))
     if not count:
         print("no open dead letters", file=sys.stderr)
     return 0
@@ -90,8 +100,8 @@ def _show(letters: DeadLetters, args: argparse.Namespace) -> int:
     if stored is None:
         print(f"{safe(args.id)}: no such dead letter; see ./run dlq list", file=sys.stderr)
         return NOT_FOUND
-    if args.json:
-        print(json.dumps(_as_json(stored)))
+    if not args.format.is_text:
+        print(args.format.line(_as_json(stored), _plain(stored)))
         return 0
     letter = stored.letter
     rows = [
@@ -142,6 +152,12 @@ def _resolve(letters: DeadLetters, args: argparse.Namespace) -> int:
             print(f"{safe(letter_id)} {_TOLD[outcome]}", file=sys.stderr)
             exit_code = NOT_FOUND if outcome in ("unknown", "gone") else exit_code
     return exit_code
+
+
+def _plain(stored: StoredLetter) -> list[str]:
+    """What ``-F raw`` shows: where it lies, not what is in it."""
+    letter = stored.letter
+    return [stored.letter_id, letter.group, letter.reason, letter.stream, letter.entry_id]
 
 
 def _as_json(stored: StoredLetter) -> dict[str, Any]:

@@ -16,6 +16,13 @@ raw = True
 OK, BAD, DRIFT, NOT_FOUND, IO_ERROR, NOT_YET, CONFIG = 0, 1, 3, 4, 74, 75, 78
 
 
+def parser() -> argparse.ArgumentParser:
+    """The arguments, for the shell's completion."""
+    from ops import ledger_options
+
+    return ledger_options.parser()
+
+
 def run_raw(argv: list[str]) -> int:
     """Do what ``argv`` says; ``--help`` tells the exit codes."""
     from ops import ledger_options, ledger_place, ledger_trust

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from ops import output, repeating
+
+LETTERS = {"n": "name", "s": "state", "r": "ready", "p": "pid", "d": "detail"}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Table or JSON."""
-    parser.add_argument("--json", action="store_true", help="one JSON object on one line")
+    """See ops.__main__."""
+    repeating.add_watch(parser)
+    output.add_format(parser, LETTERS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -17,10 +22,21 @@ def run(args: argparse.Namespace) -> int:
     from ops import status_view, system
     from ops.daemon import HungError, RefusedByDaemonError
 
-    try:
+    paint = output.painter(args.color, sys.stdout)
+
+    def look() -> tuple[list[str], int]:
         sight = system.look(*system.find())
+        code = 0 if sight.is_ready else output.OVER
+        if args.format.is_text:
+            return status_view.as_lines(sight, paint), code
+        if args.format.kind == "json":
+            return [status_view.as_json(sight)], code
+        return [
+            args.format.line(one, list(one.values())[:6]) for one in status_view.rows(sight)
+        ], code
+
+    try:
+        return repeating.shown(look, args.watch)
     except (HungError, RefusedByDaemonError) as error:
         print(error, file=sys.stderr)
         return 1
-    print(status_view.as_json(sight) if args.json else status_view.as_text(sight))
-    return 0 if sight.is_ready else 3
