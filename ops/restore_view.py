@@ -56,6 +56,7 @@ def as_object(plan: Plan, archive: Archive) -> dict[str, Any]:
         "interrupted": plan.interrupted,
         "left_out": [streams.short(key) for key in plan.left_out],
         "missing": plan.missing,
+        "told_twice": plan.twice,
     }
 
 
@@ -98,6 +99,8 @@ def done(found: Done) -> Iterator[str]:
 
 
 def _doubts(plan: Plan) -> Iterator[str]:
+    if plan.twice:
+        yield plan.twice
     if plan.undecided:
         named = ", ".join(safe(one, 40) for _, one in plan.undecided[:MAX_NAMED])
         yield (

@@ -24,6 +24,7 @@ from quantum_ops.recovery import (
     orders,
     positions,
     published,
+    recorded,
     refill,
     settled,
     universe,
@@ -72,6 +73,8 @@ class Plan:
     undecided: list[tuple[str, str]] = field(default_factory=list)
     interrupted: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    twice: str = ""
+    """Which of the ledger's records are told of twice, in words."""
 
     @property
     def missing(self) -> int:
@@ -125,12 +128,12 @@ def make(
         refill.groups(db, every),
         _noted(archive),
     )
-    known = survey(archive, windows.keys())
+    known, twice = survey(archive, windows.keys()), recorded.Twice()
     return Plan(
         identity=_identity(archive, windows),
         windows=windows,
         known=known,
-        sums=sweep(archive, known, windows, live(db), positions=places),
+        sums=sweep(archive, known, windows, live(db), positions=places, sink=twice.add),
         positions=places,
         keys={
             "universe": _both(universe.rebuild(archive), audited),
@@ -156,6 +159,7 @@ def make(
             followed.keys, followed.interrupted, lambda key: _case(db, key)
         ),
         left_out=[key for key in wanted if key not in windows],
+        twice=twice.told(),
     )
 
 

@@ -101,7 +101,7 @@ def _finding(plan: Plan, archive: Archive, sums: dict[str, Sum], by: str) -> Aud
             f"{missing} of {entries} entries came back from the archive of {archive.head.size} "
             f"entries, root {archive.head.root.hex()}; {len(plan.undecided)} plans have no "
             f"archived decision and are denied, {len(plan.interrupted)} plans can no longer be "
-            f"judged by their permits; by {by}"
+            f"judged by their permits;{f' {plan.twice};' if plan.twice else ''} by {by}"
         ),
         evidence=tuple(named[:MAX_NAMED]),
     )

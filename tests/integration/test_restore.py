@@ -10,6 +10,7 @@ import pytest
 from consumers.order_proof import order_proof
 from consumers.position_ledger import position_ledger
 from consumers.universe_audit import universe_audit
+from ops import restore_view
 from quantum_ops import client, codec, streams
 from quantum_ops.audit import violations
 from quantum_ops.events import AuditFinding, DeadLetter, LedgerRecorded, UniverseChanged
@@ -505,3 +506,31 @@ def test_nothing_is_restored_where_nothing_is_missing(server, tmp_path):
     assert planned(db, archive).missing == 0
     db.flushall()
     assert planned(db, archive).missing == 1
+
+
+def test_records_that_a_running_ledger_told_again_are_named(server, tmp_path):
+    # Given three records told of, a loss, and a ledger that went on and told all of them again
+    db = server.connect()
+    for seq in (1, 2, 3):
+        Publisher(db).publish(told_of(seq))
+    archive = archive_all(db, tmp_path)
+    db.flushall()
+    for seq in (1, 2, 3, 4):
+        Publisher(db).publish(told_of(seq))
+    # Then nothing is dropped, and whoever restores is told
+    made = planned(db, archive)
+    assert made.sums[streams.LEDGER_RECORDED.key].kept == 7
+    assert made.twice.startswith("3 records of the ledger are told of twice on ledger.recorded")
+    assert "(seq 1 to 3)" in made.twice
+    restored(db, archive)
+    found = [one for one in RedisBackend(server.connect).events(AuditFinding)
+             if one.finding == FINDING]  # fmt: skip
+    assert "(seq 1 to 3)" in found[-1].detail
+    assert "told_twice" in restore_view.as_object(made, archive)
+
+
+def told_of(seq: int) -> LedgerRecorded:
+    return LedgerRecorded(
+        event_id=f"ledger/{seq}", seq=seq, record_type="operation.recorded", entry_sha256="a",
+        tree_size=seq, root_sha256="b",
+    )  # fmt: skip
