@@ -77,6 +77,7 @@ bootstrap_ready() {
         'import os, sys; sys.exit(not os.path.isdir(sys.argv[1] + "/lib/python%d.%d" % sys.version_info[:2]))' \
         "$venv" || return 1 ;;
     esac
+    [ -f "$venv/etc/supervisord.conf" ] || return 1
     # What the tests need includes what the system needs, in the same versions.
     cmp -s "$lock" "$venv/quantum.lock" || cmp -s "$root/requirements-dev.lock" "$venv/quantum.lock"
 }
@@ -153,10 +154,23 @@ bootstrap_make() {
         "or install uv: https://docs.astral.sh/uv/"
 }
 
+# The supervisorctl of this environment looks into etc/ beside its bin/ before anywhere else, and so
+# finds our verbs and our system from any folder. The module is all that it can import of us.
+bootstrap_supervisorctl() {
+    site=$("$PYTHON_BIN" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
+        "$PYTHON_BIN" -I -c 'import sys
+print("import sys\n\nsys.path.insert(0, %r)\n\nfrom ops.ctl_plugin import make\n\n__all__ = [\"make\"]" % sys.argv[1])' \
+            "$root" >"$site/quantum_supervisorctl.py" &&
+        mkdir -p -- "$venv/etc" &&
+        socket=$(printf %s "$root/var/run/supervisor.sock" | sed 's/%/%%/g') &&
+        printf '%s\n' '[supervisorctl]' "serverurl=unix://$socket" '' '[ctlplugin:quantum]' \
+            'supervisor.ctl_factory=quantum_supervisorctl:make' >"$venv/etc/supervisord.conf"
+}
+
 # Written last, moved into place: a stamp is either whole or not there.
 bootstrap_stamp() {
     [ ! -L "$PYTHON_BIN" ] || base=$(readlink "$PYTHON_BIN")
-    if ! { cp -- "$lock" "$venv/quantum.lock" &&
+    if ! { bootstrap_supervisorctl && cp -- "$lock" "$venv/quantum.lock" &&
         printf '%s\n%s\n%s\n' "$venv" "${PYTHON-}" "${base-}" >"$venv/quantum.stamp.new" &&
         mv -f -- "$venv/quantum.stamp.new" "$venv/quantum.stamp"; }; then
         die "cannot write to $venv" "free some space"

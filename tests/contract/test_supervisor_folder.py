@@ -153,6 +153,20 @@ def test_supervisord_itself_reads_it_with_every_include(tmp_path):
     assert {"redis", "universe", "universe_audit-00"} <= set(names.split())
 
 
+def test_a_plain_supervisorctl_in_the_root_finds_its_configuration_without_our_environment():
+    code = (
+        "from supervisor.options import ClientOptions; o = ClientOptions(); o.realize(['status']);"
+        "print(o.serverurl, [name for name, *_ in o.plugin_factories])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=ROOT, env={"PATH": "/usr/bin"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    # Without a plugin: an installation that cannot import it would fail in every action.
+    wanted = f"unix://{ROOT}/var/run/supervisor.sock ['default']"
+    assert done.stdout.strip() == wanted, done.stderr
+
+
 def test_the_socket_is_private_and_there_is_no_other():
     text = (FOLDER / "supervisord.conf").read_text()
     assert "chmod=0700" in text

@@ -177,6 +177,11 @@ def test_single_programs_stop_start_and_roll_by_one_verb_each(system, db):
         "redis",
         "warden",
     }
+    # and supervisorctl knows the roles, too
+    shown = system.verb("supervisorctl", "status", "consumers:*")
+    assert [line.split()[0] for line in shown.stdout.splitlines()] == [
+        "fragile:fragile-00", "worker:worker-00", "worker:worker-01",
+    ], shown.stderr  # fmt: skip
     # and an unknown name lists what there is
     wrong = system.verb("stop", "p34")
     assert (wrong.returncode, "worker" in wrong.stderr) == (4, True)

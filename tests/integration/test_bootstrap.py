@@ -137,6 +137,10 @@ def test_venv_and_then_nothing_more_to_do(checkout):
     works(checkout, again)
     assert again.stderr == ""
     assert (checkout.venv / "quantum.stamp").stat().st_mtime_ns == stamp
+    # Its supervisorctl, if the lock has one, finds our plugin from any folder
+    [module] = checkout.venv.glob("lib/python*/site-packages/quantum_supervisorctl.py")
+    assert repr(str(checkout.root)) in module.read_text()
+    assert "quantum_supervisorctl:make" in (checkout.venv / "etc" / "supervisord.conf").read_text()
     # Everything that was written lies in the checkout
     assert list(checkout.home.iterdir()) == []
 
