@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 
 import msgspec
 
@@ -143,7 +142,7 @@ class Growing:
         block.lines += len(lines)
         self.lines += len(lines)
         self.size += sum(map(len, lines)) + len(lines)
-        leaves = [sha256(b"\x00" + line).digest() for line in lines]
+        leaves = merkle.leaves(lines)
         self.marks += marks.of(leaves)
         self.tiles += [tile.hex() for tile in self.frontier.extend(leaves, TILE)]
 

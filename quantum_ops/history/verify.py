@@ -171,7 +171,7 @@ class _Look:
         at, why = segment.first_bad(lines)
         if at:
             self._fault(shown, number + at - 1, why, self.frontier.size + at)
-        leaves = [merkle.leaf(line) for line in lines]
+        leaves = merkle.leaves(lines)
         found += marks.of(leaves)
         start = 0
         end = self.frontier.size + len(leaves)

@@ -165,7 +165,7 @@ def growing(pairs: int, count: int) -> Row:
         frontier = merkle.Frontier()
         for start in range(0, count, BATCH):
             part = lines[start : start + BATCH]
-            frontier.extend([sha256(b"\0" + line).digest() for line in part], TILE)
+            frontier.extend(merkle.leaves(part), TILE)
         if frontier.size != count:
             raise WrongError("leaves are missing")
 

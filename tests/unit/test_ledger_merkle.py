@@ -239,3 +239,12 @@ def test_an_independent_verifier_accepts_our_proofs_and_we_its_hashes(lines, dat
     pymerkle.verify_consistency(ours.root(old), ours.root(), proven)
     proof = ours.consistency(old, size)
     assert merkle.verify_consistency(Head(old, theirs.get_root(old)), head, proof)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=40))
+def test_many_at_once_are_hashed_as_one_by_one(lines):
+    found = merkle.leaves(lines)
+    assert found == [merkle.leaf(line) for line in lines]
+    even = found[: len(found) // 2 * 2]
+    pairs = zip(even[::2], even[1::2], strict=True)
+    assert merkle.nodes(even) == [merkle.node(left, right) for left, right in pairs]
