@@ -6,6 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
+from ops import system
 from ops.readiness import Verdict
 from ops.running import Running
 from ops.system import Sight
@@ -58,6 +59,7 @@ def _where(sight: Sight) -> list[str]:
         ("server", f"{sight.server.flavour or 'not answering'}, {_address(sight)}"),
         ("look inside", look),
         ("status", "./run status"),
+        *([("status page", system.page_url(running))] if running.page_port else []),
         ("logs", f"./run logs -f   ({_short(paths.log)})"),
         ("stop", "./run stop"),
         ("read on", "docs/supervision.md"),

@@ -14,12 +14,16 @@ from quantum_ops.settings import RedisSettings
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The system as it was started. ``url`` may hold a password: show it only starred."""
+    """The system as it was started. ``url`` may hold a password: show it only starred.
+
+    ``page_port`` is the status page's on 127.0.0.1, 0 without one.
+    """
 
     url: str
     port: int
     profile: str
     run_dir: Path
+    page_port: int = 0
 
     @property
     def owned(self) -> bool:
@@ -56,6 +60,7 @@ def write(path: Path, running: Running) -> None:
         "REDIS_PORT": running.port,
         "PROFILE": running.profile,
         "QUANTUM_RUN_DIR": running.run_dir,
+        "STATUS_PAGE_PORT": running.page_port,
     }
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
     draft = path.with_suffix(".new")
@@ -77,7 +82,10 @@ def read(path: Path) -> Running | None:
         return None
     if not values.get("QUANTUM_RUN_DIR"):
         return None
-    return Running(values["REDIS_URL"], int(port), profile, Path(values["QUANTUM_RUN_DIR"]))
+    page = values.get("STATUS_PAGE_PORT", "")
+    page_port = int(page) if page.isdecimal() else 0  # one of before there was a page has no line
+    run_dir = Path(values["QUANTUM_RUN_DIR"])
+    return Running(values["REDIS_URL"], int(port), profile, run_dir, page_port)
 
 
 def _socket_url(socket: Path) -> str:

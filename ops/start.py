@@ -24,7 +24,7 @@ from ops.system import Sight
 from ops.terminal import safe
 from quantum_ops import client, knobs
 from quantum_ops.errors import ConfigurationError, QuantumError
-from quantum_ops.settings import SECTIONS, RedisSettings
+from quantum_ops.settings import SECTIONS, RedisSettings, StatusPageSettings
 
 WAIT_S = 30.0
 _POLL_S = 0.2
@@ -70,7 +70,8 @@ def check(profile: str) -> tuple[Paths, Running]:
     if problems:
         raise ConfigurationError(*problems)
     paths = replace(Paths.find(), profile=profile)
-    return paths, running.plan(knobs.load(RedisSettings), paths)
+    wanted = running.plan(knobs.load(RedisSettings), paths)
+    return paths, replace(wanted, page_port=page_port(paths))
 
 
 def already(paths: Paths, wanted: Running) -> Running | None:
@@ -109,6 +110,8 @@ def spawn(
         _require_free_port(wanted.port)
     else:
         _greet(wanted, note)
+    if wanted.page_port:
+        _require_page_port(wanted.page_port)
     environ = {**os.environ, **paths.environment(owned=wanted.owned)}
     if wanted.owned:
         environ["REDIS_URL"] = wanted.url
@@ -203,6 +206,24 @@ def _require_free_port(port: int) -> None:
         "to start ours on another port:\n"
         f"    REDIS_PORT={port + 1 if port < 65535 else 6380} ./run"  # noqa: PLR2004 - the last port
     )
+
+
+def page_port(paths: Paths) -> int:
+    """The port that the status page would have; 0 if there is to be none."""
+    if not (paths.root / "supervisor" / "conf.d" / "status_page.conf").exists():
+        return 0
+    return knobs.load(StatusPageSettings).port
+
+
+def _require_page_port(port: int) -> None:
+    """Refuse what the program would refuse: it would say so in a log that nobody reads."""
+    # Only here: whoever finds everything running need not wait for a web server to be imported.
+    from ops.status_page import serving  # noqa: PLC0415 - see above
+
+    try:
+        serving.listener(port).close()
+    except ConfigurationError as error:
+        raise StartError(str(error)) from None
 
 
 def _greet(wanted: Running, note: Callable[[str], None]) -> None:

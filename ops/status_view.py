@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from ops import system
 from ops.output import Paint, plain
 from ops.readiness import Verdict
 from ops.system import Sight
@@ -41,6 +42,8 @@ def as_lines(sight: Sight, paint: Paint = plain) -> list[str]:
         f"held      {name}: since {hold.since} by {hold.by}{': ' if hold.why else ''}{hold.why}"
         for name, hold in sorted(sight.held.items())
     ]
+    if sight.running.page_port:
+        lines.append(f"page      {system.page_url(sight.running)}")
     if sight.state != "RUNNING":
         lines.append(f"supervisord is in state {sight.state}")
     good = "all ready" if sight.is_ready else "NOT READY"

@@ -59,6 +59,11 @@ def find() -> tuple[Paths, Running]:
     return Paths.find(current.profile), current
 
 
+def page_url(current: Running) -> str:
+    """Where the status page is; only of a system that has one."""
+    return f"http://127.0.0.1:{current.page_port}/"
+
+
 def daemon(paths: Paths) -> Daemon:
     """The supervisord of the system at ``paths``."""
     return Daemon(paths.supervisor_socket)
@@ -122,10 +127,10 @@ def _ask(
     beats: dict[tuple[str, int], Beat] = {
         key: _text(answer) for key, answer in zip(wanted, answers[1:-1], strict=True)
     }
-    return Server(current.owned, _flavour(answers[0])), beats, _text(answers[-1])
+    return Server(current.owned, flavour(answers[0])), beats, _text(answers[-1])
 
 
-def _flavour(info: Any) -> str:
+def flavour(info: Any) -> str:
     """``valkey 9.1.2`` out of INFO; valkey also tells the redis version that it resembles."""
     if isinstance(info, bytes):
         lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())

@@ -52,7 +52,7 @@ class DeadLetters:
             )
             notes = self._notes([row[0] for row in rows])
             for row, note in zip(rows, notes, strict=True):
-                stored = _stored(row[0], row[1], note)
+                stored = read(row[0], row[1], note)
                 if stored is None or (stored.resolved and not resolved):
                     continue
                 if group not in ("", stored.letter.group) or reason not in (
@@ -75,7 +75,7 @@ class DeadLetters:
         )
         if not rows:
             return None
-        return _stored(rows[0][0], rows[0][1], self._notes([rows[0][0]])[0])
+        return read(rows[0][0], rows[0][1], self._notes([rows[0][0]])[0])
 
     def requeue(self, stored: StoredLetter, why: str = "") -> Outcome:
         """Deliver the original entry again to the group that buried it, and to no other.
@@ -118,7 +118,8 @@ class DeadLetters:
         return outcome
 
 
-def _stored(letter_id: bytes, flat: list[bytes], note: bytes | None) -> StoredLetter | None:
+def read(letter_id: bytes, flat: list[bytes], note: bytes | None) -> StoredLetter | None:
+    """The letter in this entry, as hiredis gives it; None if a stranger wrote it."""
     ours: list[bytes] = []
     original: list[tuple[bytes, bytes]] = []
     for name, value in zip(flat[::2], flat[1::2], strict=True):

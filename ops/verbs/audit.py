@@ -14,7 +14,7 @@ from ops.terminal import safe
 if TYPE_CHECKING:
     import walrus
 
-    from quantum_ops.audit.verdict import Verdict, Word
+    from quantum_ops.audit.verdict import Verdict
     from quantum_ops.audit.violations import Violation
 
 MARKS = {"PROVEN": "✅", "VIOLATED": "❌", "UNPROVEN": "⚠️ "}
@@ -68,30 +68,6 @@ def moment_ms(text: str, now_s: float | None = None) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def words_of(db: walrus.Database, auditors: list[str], now_ms: int) -> dict[str, Word]:
-    """Auditor -> its word by its heartbeat; one that is not at work says nothing of worth."""
-    from quantum_ops import streams
-    from quantum_ops.audit.verdict import Word
-    from quantum_ops.heartbeat import TTL_S
-
-    told = {}
-    for auditor in auditors:
-        beat = db.hgetall(streams.heartbeat(auditor, 0))
-        written = beat.get(b"updated_ms", b"")
-        age_s = (now_ms - int(written)) / 1000 if written.isdigit() else None
-        if age_s is None:
-            told[auditor] = Word("is not running")
-        elif age_s > TTL_S:
-            told[auditor] = Word(f"was heard of last {age_s:.0f} s ago")
-        elif beat.get(b"state") != b"ready":
-            told[auditor] = Word(f"is {safe(beat.get(b'state', b'silent'))}")
-        else:
-            # What it saw in its own last look: settling a violation does not cure its cause.
-            said = (safe(beat.get(name, b""), 300) for name in (b"hindrance", b"caveat"))
-            told[auditor] = Word(*said)
-    return told
-
-
 def _settle(db: walrus.Database, finding_id: str, why: str) -> int:
     from quantum_ops.audit.violations import settle
 
@@ -104,6 +80,7 @@ def _settle(db: walrus.Database, finding_id: str, why: str) -> int:
 
 
 def _show(db: walrus.Database, args: argparse.Namespace) -> int:
+    from ops.audit_words import words_of
     from quantum_ops.audit import verdict
     from quantum_ops.audit.violations import violations
 

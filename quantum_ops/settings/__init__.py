@@ -11,6 +11,7 @@ from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSett
 from quantum_ops.settings.proofs import ProofSettings
 from quantum_ops.settings.runtime import RuntimeSettings
 from quantum_ops.settings.server import RedisSettings, ServerSettings
+from quantum_ops.settings.status_page import StatusPageSettings
 from quantum_ops.settings.universe import (
     SYMBOL_REGEX,
     UniverseAuditSettings,
@@ -56,6 +57,7 @@ __all__ = [
     "RedisSettings",
     "RuntimeSettings",
     "ServerSettings",
+    "StatusPageSettings",
     "UniverseAuditSettings",
     "UniverseCheckSettings",
     "UniverseSettings",

@@ -1,0 +1,297 @@
+"""The only place that turns a picture into the parts of the page. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ops.status_page import picture, spark
+from ops.status_page.collector import Trend
+from ops.status_page.markup import Markup, joined, tag, text
+from ops.status_page.picture import Part, Picture
+from ops.status_page.verdict import Reason, Verdict
+from quantum_ops.audit.verdict import Verdict as Audit
+from quantum_ops.events import UniverseChanged
+from quantum_ops.lag import Lag
+from quantum_ops.ledger.summary import Summary
+from quantum_ops.streams import short
+
+SIGNS = {"OK": "✓", "attention": "!", "VIOLATION": "✕"}
+MAX_REASONS = 8
+MAX_NAMED = 12
+MAX_VIOLATIONS = 20
+TITLES = {
+    "universe": "Universe",
+    "groups": "Consumers",
+    "letters": "Dead letter",
+    "gates": "Gate decisions, last hour",
+    "audit": "Audit",
+    "ledger": "Ledger",
+    "processes": "Processes",
+}
+
+
+def parts(seen: Picture, verdict_: Verdict, trend: Trend, every_s: float) -> dict[str, Markup]:
+    """The inside of each part of the page, by its id."""
+    return {
+        "verdict": verdict(verdict_, seen),
+        "universe": _part(seen.universe, _universe),
+        "groups": _part(seen.groups, lambda found: _groups(found, trend, every_s)),
+        "letters": _part(seen.letters, _letters),
+        "gates": _part(seen.gates, _gates),
+        "audit": _part(seen.audit, _audit),
+        "ledger": _part(seen.ledger, _ledger),
+        "processes": _part(seen.processes, _processes),
+    }
+
+
+def verdict(made: Verdict, seen: Picture) -> Markup:
+    """The one line, every other reason below it, and when and where that was seen."""
+    worst = made.reasons[0] if made.reasons else None
+    mark = tag("span", SIGNS[made.word], class_="sign", aria_hidden="true")
+    # The word alone is announced when it changes: reasons may change with every look.
+    word = tag("span", made.word, class_="word", role="status")
+    head = tag("p", mark, word, _reason(worst), class_=f"verdict {made.word.lower()}")
+    rest = made.reasons[1:]
+    items = [tag("li", _reason(one)) for one in rest[:MAX_REASONS]]
+    if len(rest) > MAX_REASONS:
+        items.append(tag("li", f"and {len(rest) - MAX_REASONS} more"))
+    where = f"{seen.profile or 'live'}, {seen.server.value or 'no server'}, seen "
+    about = joined(where, moment(seen.taken_s))
+    return joined(head, tag("ul", *items, class_="reasons") if items else "", _note(about))
+
+
+def moment(epoch_s: float) -> Markup:
+    """A moment of today or of another day, in UTC."""
+    at = time.gmtime(epoch_s)
+    shown = time.strftime("%Y-%m-%d %H:%M:%S", at)
+    return tag("time", f"{shown} UTC", datetime=time.strftime("%Y-%m-%dT%H:%M:%SZ", at))
+
+
+def _reason(one: Reason | None) -> Markup:
+    if one is None:
+        return tag("span", "everything is seen and in order", class_="why")
+    return tag("a", one.text, href=f"#{one.about}", class_="why")
+
+
+def _part(part: Part[Any], shown: Callable[[Any], Markup]) -> Markup:
+    if part.value is None or part.problem:
+        told = [tag("strong", "unknown: "), part.problem]
+        if part.last_s:
+            told += ["; seen last ", moment(part.last_s)]
+        return tag("p", *told, class_="unknown")
+    return shown(part.value)
+
+
+def _universe(seen: picture.UniverseSeen) -> Markup:
+    found = seen.universe
+    good = found.status == "fresh"
+    age = joined(spark.seconds(max(0.0, found.age_s)), " ago, every ")
+    others = f"{len(found.close_only)} close only, {found.quarantined} quarantined"
+    rows: list[tuple[str, Any]] = [
+        ("freshness", joined(_state(found.status.upper(), good=good), " ", found.reason)),
+        ("checked", joined(age, spark.seconds(found.refresh_s)) if found.mode else "never"),
+        ("symbols", f"{len(found.symbols)}, {others}"),
+        ("epoch", f"{found.epoch}, {found.mode or 'unknown network'}"),
+    ]
+    if seen.held:
+        rows.append(("held back", f"removal of {_named(seen.held)}; ./run universe held"))
+    changes = table(
+        ("epoch", "when", "symbols", "what changed"), map(_change, seen.changes), "latest changes"
+    )
+    return joined(facts(rows), changes if seen.changes else _note("nothing has changed yet"))
+
+
+def _change(event: UniverseChanged) -> Sequence[Any]:
+    told = []
+    kinds = {"added": event.added, "removed": event.removed, "close only": event.close_only}
+    for kind, names in kinds.items():
+        if names:
+            told.append(f"{kind} {_named(names)}")
+    others = [name for name in event.changed if name not in {*event.added, *event.removed}]
+    if others:
+        told.append(f"changed {_named(others)}")
+    return event.epoch, clock(event.occurred_at.timestamp()), event.count, "; ".join(told) or "-"
+
+
+def _named(names: Iterable[str]) -> str:
+    every = list(names)
+    shown = " ".join(every[:MAX_NAMED])
+    return shown if len(every) <= MAX_NAMED else f"{shown} and {len(every) - MAX_NAMED} more"
+
+
+def _groups(seen: picture.GroupsSeen, trend: Trend, every_s: float) -> Markup:
+    if not seen.lags:
+        return _note("no stream has a group")
+    # The one that is furthest behind is what somebody looks for; unknown is further than all.
+    ordered = sorted(seen.lags, key=_urgency)
+    rows = [_group(one, (one.stream, one.group) in seen.ours, trend, every_s) for one in ordered]
+    heads = ("consumer", "stream", "behind", "not read", "pending", "last minutes")
+    return table(heads, rows, "lag of every consumer group", wide=(1, 5))
+
+
+def _urgency(one: Lag) -> tuple[float, str, str]:
+    behind_s = float("inf") if one.behind_s is None else one.behind_s
+    return -behind_s, one.group, one.stream
+
+
+def _group(one: Lag, ours: bool, trend: Trend, every_s: float) -> Sequence[Any]:  # noqa: FBT001 - which of two
+    name = joined(one.group, "" if ours else tag("span", " not ours", class_="dim"))
+    line = spark.spark(trend.get((one.stream, one.group), ()), every_s)
+    if one.entries is None or one.behind_s is None:
+        why = "no such group yet" if one.delivered is None else "cannot be told"
+        return name, short(one.stream), _bad("unknown"), _bad(why), one.pending, line
+    entries = f"{one.entries}"
+    if one.exactness != "exact":
+        entries = f"≥ {one.entries}" if one.exactness == "atleast" else f"{one.entries} counted"
+    shown: Any = tag("span", entries, title=one.exactness)
+    if one.lost:
+        shown = joined(shown, " ", _bad(f"{one.lost} lost"))
+    return name, short(one.stream), spark.seconds(one.behind_s), shown, one.pending, line
+
+
+def _letters(seen: picture.LettersSeen) -> Markup:
+    if not seen.count:
+        return _note("empty: nothing waits for anybody")
+    groups = ", ".join(
+        f"{count} of {group} on {short(stream)}"
+        for (stream, group), count in sorted(seen.by_group.items())[:MAX_NAMED]
+    )
+    rows = [
+        (id_, letter.group, short(letter.stream), letter.reason, letter.deliveries)
+        for id_, letter in seen.newest
+    ]
+    more = " and more" if seen.more else ""
+    return joined(
+        tag("p", _bad(f"{seen.count}{more} open"), f": {groups}"),
+        table(("id", "consumer", "stream", "reason", "deliveries"), rows, "newest", wide=(2, 4)),
+        _note("one of them: ./run dlq show ID; put it back: ./run dlq requeue ID"),
+    )
+
+
+def _gates(seen: tuple[picture.Decided, ...]) -> Markup:
+    if not seen:
+        return _note("nothing was decided in the last hour")
+    total = sum(one.count for one in seen)
+    permitted = sum(one.count for one in seen if one.allow)
+    rows = [
+        (one.gate, _state("permit", good=True) if one.allow else "deny", one.reason, one.count)
+        for one in seen
+    ]
+    return joined(
+        tag("p", f"{total} plans: {permitted} permitted, {total - permitted} denied"),
+        table(("gate", "decision", "reason", "plans"), rows, "decisions by reason"),
+        _note("why one plan was denied: ./run decisions --plan ID"),
+    )
+
+
+def _audit(made: tuple[Audit, ...]) -> Markup:
+    marks = {"PROVEN": True, "VIOLATED": False, "UNPROVEN": False}
+    rows = [(one.name, _state(one.state, good=marks[one.state]), one.detail) for one in made]
+    found = sorted(
+        (violation for one in made for violation in one.violations),
+        key=lambda one: one.at_ms,
+        reverse=True,
+    )
+    shown = [
+        (one.finding_id, clock(one.at_ms / 1000), one.finding.finding,
+         joined(one.finding.subject, " ", tag("span", one.finding.detail, class_="dim")))
+        for one in found[:MAX_VIOLATIONS]
+    ]  # fmt: skip
+    verdicts_ = table(("claim", "verdict", "what it says"), rows, "what can be proven")
+    if not found:
+        return joined(verdicts_, _note("no violation is open"))
+    title = f"{len(found)} open violations" + (
+        f", the newest {MAX_VIOLATIONS}" if len(found) > MAX_VIOLATIONS else ""
+    )
+    return joined(
+        verdicts_,
+        table(("id", "when", "finding", "what"), shown, title),
+        _note("settle one with: ./run audit settle ID --why TEXT"),
+    )
+
+
+def _ledger(seen: picture.LedgerSeen) -> Markup:
+    if not seen.entries:
+        return _note("nothing was recorded yet")
+    rows = [_entry(one) for one in seen.entries]
+    heads = ("when", "entry", "outcome", "what", "by")
+    return joined(_covered(seen), table(heads, rows, "latest entries", wide=(4,)))
+
+
+def _entry(one: Summary) -> Sequence[Any]:
+    name = one.id or f"record {one.seq}"
+    link = tag("a", name, href=f"/ledger/{one.seq}")
+    what = one.operation or one.changes_summary or one.file or one.kind
+    if one.rolled_back_by:
+        what = f"{what} (rolled back by {', '.join(one.rolled_back_by)})"
+    when = one.occurred_at[:16].replace("T", " ")
+    by = one.approved_by or one.requested_by or one.host
+    return when, link, one.outcome or one.kind, text(what, 160), by
+
+
+def _covered(seen: picture.LedgerSeen) -> Markup:
+    if seen.checkpoint is None:
+        return tag("p", _bad("no checkpoint covers anything yet"))
+    signed = ", ".join(name for name, _ in seen.checkpoint.signatures)
+    told = f"{seen.checkpoint.head.size} records proven by a checkpoint"
+    return tag("p", f"{told}, {f'signed by {signed}' if signed else 'unsigned'}")
+
+
+def _processes(seen: picture.ProcessesSeen) -> Markup:
+    rows = [
+        (row.name, _state(row.ready, good=row.fine), row.state,
+         "-" if row.up_s is None else spark.seconds(float(row.up_s)), row.detail)
+        for row in seen.rows
+    ]  # fmt: skip
+    heads = ("process", "does its work", "supervisord", "up", "detail")
+    shown = table(heads, rows, "every process", wide=(2, 3))
+    if not seen.absent:
+        return shown
+    told = f"{seen.absent}: these are heartbeats only"
+    return joined(tag("p", told, class_="unknown"), shown)
+
+
+def table(
+    heads: Sequence[str], rows: Iterable[Sequence[Any]], caption: str, wide: Sequence[int] = ()
+) -> Markup:
+    """A table with its name; the columns ``wide`` are left out where there is no room for them."""
+
+    def cells(name: str, row: Sequence[Any], **more: str) -> Iterable[Markup]:
+        for at, cell in enumerate(row):
+            number = isinstance(cell, int)
+            words = ["wide"] * (at in wide) + ["number"] * number
+            yield tag(name, cell, class_=" ".join(words) or None, **more)
+
+    body = [tag("tr", *cells("td", row)) for row in rows]
+    return tag(
+        "table",
+        tag("caption", caption),
+        tag("thead", tag("tr", *cells("th", heads, scope="col"))),
+        tag("tbody", *body),
+    )
+
+
+def facts(rows: Iterable[tuple[str, Any]]) -> Markup:
+    """Names and what they are."""
+    return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows))
+
+
+def clock(epoch_s: float) -> Markup:
+    """A moment, short: the day stands in ``datetime`` for whoever wants it."""
+    at = time.gmtime(epoch_s)
+    shown = time.strftime("%m-%d %H:%M:%S", at)
+    return tag("time", shown, datetime=time.strftime("%Y-%m-%dT%H:%M:%SZ", at))
+
+
+def _state(word: str, *, good: bool) -> Markup:
+    return tag("span", word, class_="good" if good else "bad")
+
+
+def _bad(words: str) -> Markup:
+    return tag("strong", words, class_="bad")
+
+
+def _note(words: Any) -> Markup:
+    return tag("p", words, class_="note")
