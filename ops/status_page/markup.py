@@ -30,6 +30,11 @@ def text(value: Any, limit: int = MAX_TEXT) -> Markup:
     return Markup(html.escape(safe(raw, limit), quote=True))
 
 
+def breakable(value: str, limit: int = 256) -> Markup:
+    """A name of ours or of a stranger, which may be broken behind ``_`` and ``.``."""
+    return Markup(text(value, limit).replace("_", "_<wbr>").replace(".", ".<wbr>"))
+
+
 def lines(value: str, limit: int) -> Markup:
     """Text of several lines, for ``pre``: each is made safe, their ends stay."""
     return Markup("\n".join(text(line, limit) for line in value.split("\n")))

@@ -8,10 +8,11 @@ from typing import Any
 
 from ops.status_page import picture, spark
 from ops.status_page.collector import Trend
-from ops.status_page.markup import Markup, joined, tag, text
+from ops.status_page.markup import Markup, breakable, joined, tag, text
 from ops.status_page.picture import Part, Picture
 from ops.status_page.verdict import Reason, Verdict
 from quantum_ops.audit.verdict import Verdict as Audit
+from quantum_ops.audit.violations import Violation
 from quantum_ops.events import UniverseChanged
 from quantum_ops.lag import Lag
 from quantum_ops.ledger.summary import Summary
@@ -98,7 +99,11 @@ def _universe(seen: picture.UniverseSeen) -> Markup:
     if seen.held:
         rows.append(("held back", f"removal of {_named(seen.held)}; ./run universe held"))
     changes = table(
-        ("epoch", "when", "symbols", "what changed"), map(_change, seen.changes), "latest changes"
+        ("epoch", "when", "symbols", "what changed"),
+        map(_change, seen.changes),
+        "latest changes",
+        wide=(2,),
+        plain=(0, 1, 2),
     )
     return joined(facts(rows), changes if seen.changes else _note("nothing has changed yet"))
 
@@ -112,7 +117,12 @@ def _change(event: UniverseChanged) -> Sequence[Any]:
     others = [name for name in event.changed if name not in {*event.added, *event.removed}]
     if others:
         told.append(f"changed {_named(others)}")
-    return event.epoch, clock(event.occurred_at.timestamp()), event.count, "; ".join(told) or "-"
+    return (
+        event.epoch,
+        clock(event.occurred_at.timestamp()),
+        event.count,
+        "; ".join(told) or "no symbol: what is quarantined or held",
+    )
 
 
 def _named(names: Iterable[str]) -> str:
@@ -124,31 +134,65 @@ def _named(names: Iterable[str]) -> str:
 def _groups(seen: picture.GroupsSeen, trend: Trend, every_s: float) -> Markup:
     if not seen.lags:
         return _note("no stream has a group")
-    # The one that is furthest behind is what somebody looks for; unknown is further than all.
-    ordered = sorted(seen.lags, key=_urgency)
-    rows = [_group(one, (one.stream, one.group) in seen.ours, trend, every_s) for one in ordered]
-    heads = ("consumer", "stream", "behind", "not read", "pending", "last minutes")
-    return table(heads, rows, "lag of every consumer group", wide=(1, 5))
+    by_name: dict[str, list[Lag]] = {}
+    for one in seen.lags:
+        by_name.setdefault(one.group, []).append(one)
+    # Who is furthest behind is what somebody looks for; unknown is further than all.
+    ordered = sorted(by_name.items(), key=lambda item: (-max(map(_behind, item[1])), item[0]))
+    rows: list[Sequence[Any]] = []
+    for group, lags in ordered:
+        lags.sort(key=lambda one: (-_behind(one), one.stream))
+        ours = any((one.stream, group) in seen.ours for one in lags)
+        line = spark.spark(_worst(trend, lags), every_s)
+        rows.append((_who(group, lags, ours=ours), *_lag(lags), line))
+        if len(lags) > 1:
+            # Of many streams only those that hold something back are worth a row.
+            held = [one for one in lags if one.left or _behind(one) == float("inf") or one.lost]
+            rows += [(tag("span", f"on {short(one.stream)}", class_="dim"), *_lag([one]), "")
+                     for one in held]  # fmt: skip
+    heads = ("consumer", "behind", "not read", "pending", "trend")
+    return table(heads, rows, "lag of every consumer group", plain=(1, 2, 3, 4))
 
 
-def _urgency(one: Lag) -> tuple[float, str, str]:
-    behind_s = float("inf") if one.behind_s is None else one.behind_s
-    return -behind_s, one.group, one.stream
+def _behind(one: Lag) -> float:
+    return float("inf") if one.behind_s is None or one.entries is None else one.behind_s
 
 
-def _group(one: Lag, ours: bool, trend: Trend, every_s: float) -> Sequence[Any]:  # noqa: FBT001 - which of two
-    name = joined(one.group, "" if ours else tag("span", " not ours", class_="dim"))
-    line = spark.spark(trend.get((one.stream, one.group), ()), every_s)
-    if one.entries is None or one.behind_s is None:
-        why = "no such group yet" if one.delivered is None else "cannot be told"
-        return name, short(one.stream), _bad("unknown"), _bad(why), one.pending, line
-    entries = f"{one.entries}"
-    if one.exactness != "exact":
-        entries = f"≥ {one.entries}" if one.exactness == "atleast" else f"{one.entries} counted"
-    shown: Any = tag("span", entries, title=one.exactness)
-    if one.lost:
-        shown = joined(shown, " ", _bad(f"{one.lost} lost"))
-    return name, short(one.stream), spark.seconds(one.behind_s), shown, one.pending, line
+def _who(group: str, lags: Sequence[Lag], *, ours: bool) -> Markup:
+    reads = breakable(short(lags[0].stream)) if len(lags) == 1 else f"{len(lags)} streams"
+    told = reads if ours else joined(reads, ", not ours")
+    return joined(breakable(group), " ", tag("span", told, class_="dim"))
+
+
+def _lag(lags: Sequence[Lag]) -> tuple[Any, Any, Any]:
+    """Behind, not read and pending, of one stream or of all that a consumer reads."""
+    pending = sum(one.pending for one in lags)
+    unknown = [one for one in lags if _behind(one) == float("inf")]
+    if unknown:
+        missing = all(one.delivered is None for one in unknown)
+        return _bad("unknown"), _bad("no group yet" if missing else "cannot be told"), pending
+    entries = sum(one.entries or 0 for one in lags)
+    ways = {one.exactness for one in lags}
+    shown: Any = tag("span", entries, title="exact")
+    if "atleast" in ways:
+        shown = tag("span", f"≥ {entries}", title="counting has a limit")
+    elif "counted" in ways:
+        shown = joined(entries, tag("span", " counted", class_="dim"))
+    lost = sum(one.lost or 0 for one in lags)
+    if lost:
+        shown = joined(shown, " ", _bad(f"{lost} lost"))
+    return spark.seconds(max(map(_behind, lags))), shown, pending
+
+
+def _worst(trend: Trend, lags: Sequence[Lag]) -> list[float | None]:
+    """The past of the stream that was furthest behind at each look; unknown if one was."""
+    pasts = [trend.get((one.stream, one.group), ()) for one in lags]
+    length = max(map(len, pasts))
+    padded = [(None,) * (length - len(past)) + tuple(past) for past in pasts]
+    return [
+        None if None in look else max(value for value in look if value is not None)
+        for look in zip(*padded, strict=True)
+    ]
 
 
 def _letters(seen: picture.LettersSeen) -> Markup:
@@ -159,7 +203,13 @@ def _letters(seen: picture.LettersSeen) -> Markup:
         for (stream, group), count in sorted(seen.by_group.items())[:MAX_NAMED]
     )
     rows = [
-        (id_, letter.group, short(letter.stream), letter.reason, letter.deliveries)
+        (
+            id_,
+            breakable(letter.group),
+            short(letter.stream),
+            breakable(letter.reason),
+            letter.deliveries,
+        )
         for id_, letter in seen.newest
     ]
     more = " and more" if seen.more else ""
@@ -176,12 +226,17 @@ def _gates(seen: tuple[picture.Decided, ...]) -> Markup:
     total = sum(one.count for one in seen)
     permitted = sum(one.count for one in seen if one.allow)
     rows = [
-        (one.gate, _state("permit", good=True) if one.allow else "deny", one.reason, one.count)
+        (
+            one.gate,
+            _state("permit", good=True) if one.allow else "deny",
+            breakable(one.reason),
+            one.count,
+        )
         for one in seen
     ]
     return joined(
         tag("p", f"{total} plans: {permitted} permitted, {total - permitted} denied"),
-        table(("gate", "decision", "reason", "plans"), rows, "decisions by reason"),
+        table(("gate", "decision", "reason", "plans"), rows, "decisions by reason", plain=(1, 3)),
         _note("why one plan was denied: ./run decisions --plan ID"),
     )
 
@@ -194,12 +249,10 @@ def _audit(made: tuple[Audit, ...]) -> Markup:
         key=lambda one: one.at_ms,
         reverse=True,
     )
-    shown = [
-        (one.finding_id, clock(one.at_ms / 1000), one.finding.finding,
-         joined(one.finding.subject, " ", tag("span", one.finding.detail, class_="dim")))
-        for one in found[:MAX_VIOLATIONS]
-    ]  # fmt: skip
-    verdicts_ = table(("claim", "verdict", "what it says"), rows, "what can be proven")
+    shown = [_violation(one) for one in found[:MAX_VIOLATIONS]]
+    verdicts_ = table(
+        ("claim", "verdict", "what it says"), rows, "what can be proven", plain=(0, 1)
+    )
     if not found:
         return joined(verdicts_, _note("no violation is open"))
     title = f"{len(found)} open violations" + (
@@ -207,9 +260,16 @@ def _audit(made: tuple[Audit, ...]) -> Markup:
     )
     return joined(
         verdicts_,
-        table(("id", "when", "finding", "what"), shown, title),
+        table(("finding", "what", "told"), shown, title, wide=(2,), plain=(2,)),
         _note("settle one with: ./run audit settle ID --why TEXT"),
     )
+
+
+def _violation(one: Violation) -> Sequence[Any]:
+    finding = one.finding
+    title = joined(breakable(finding.finding), " ", tag("span", one.finding_id, class_="dim plain"))
+    what = joined(finding.subject, " ", tag("span", finding.detail, class_="dim"))
+    return title, what, clock(one.at_ms / 1000)
 
 
 def _ledger(seen: picture.LedgerSeen) -> Markup:
@@ -217,12 +277,12 @@ def _ledger(seen: picture.LedgerSeen) -> Markup:
         return _note("nothing was recorded yet")
     rows = [_entry(one) for one in seen.entries]
     heads = ("when", "entry", "outcome", "what", "by")
-    return joined(_covered(seen), table(heads, rows, "latest entries", wide=(4,)))
+    return joined(_covered(seen), table(heads, rows, "latest entries", wide=(4,), plain=(2,)))
 
 
 def _entry(one: Summary) -> Sequence[Any]:
-    name = one.id or f"record {one.seq}"
-    link = tag("a", name, href=f"/ledger/{one.seq}")
+    title = one.id or f"record {one.seq}"
+    link = tag("a", title, href=f"/ledger/{one.seq}")
     what = one.operation or one.changes_summary or one.file or one.kind
     if one.rolled_back_by:
         what = f"{what} (rolled back by {', '.join(one.rolled_back_by)})"
@@ -245,8 +305,8 @@ def _processes(seen: picture.ProcessesSeen) -> Markup:
          "-" if row.up_s is None else spark.seconds(float(row.up_s)), row.detail)
         for row in seen.rows
     ]  # fmt: skip
-    heads = ("process", "does its work", "supervisord", "up", "detail")
-    shown = table(heads, rows, "every process", wide=(2, 3))
+    heads = ("process", "ready", "supervisord", "up", "detail")
+    shown = table(heads, rows, "every process", wide=(2, 3), plain=(1, 2, 3))
     if not seen.absent:
         return shown
     told = f"{seen.absent}: these are heartbeats only"
@@ -254,14 +314,21 @@ def _processes(seen: picture.ProcessesSeen) -> Markup:
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Sequence[Any]], caption: str, wide: Sequence[int] = ()
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    caption: str,
+    wide: Sequence[int] = (),
+    plain: Sequence[int] = (),
 ) -> Markup:
-    """A table with its name; the columns ``wide`` are left out where there is no room for them."""
+    """A table with its name.
+
+    The columns ``wide`` are left out where there is no room for them; those that are ``plain`` are
+    never broken in two: they hold short words of ours.
+    """
 
     def cells(name: str, row: Sequence[Any], **more: str) -> Iterable[Markup]:
         for at, cell in enumerate(row):
-            number = isinstance(cell, int)
-            words = ["wide"] * (at in wide) + ["number"] * number
+            words = ["wide"] * (at in wide) + ["plain"] * (at in plain or isinstance(cell, int))
             yield tag(name, cell, class_=" ".join(words) or None, **more)
 
     body = [tag("tr", *cells("td", row)) for row in rows]

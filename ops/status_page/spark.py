@@ -32,13 +32,13 @@ def spark(past: Sequence[float | None], every_s: float) -> Markup:
 
 
 def seconds(value: float) -> Markup:
-    """A span of time as people say it: ``0.4 s``, ``12 s``, ``5 min``, ``3 h``, ``2 d``."""
+    """A span of time as people say it, never broken in two: ``0.4 s``, ``12 s``, ``5 min``."""
     if value < 10:  # noqa: PLR2004 - below ten seconds tenths are worth a look
-        return text(f"{value:.1f} s")
+        return text(f"{value:.1f}\u00a0s")
     for size, name in ((86_400, "d"), (3600, "h"), (60, "min")):
         if value >= 2 * size:
-            return text(f"{value / size:.0f} {name}")
-    return text(f"{value:.0f} s")
+            return text(f"{value / size:.0f}\u00a0{name}")
+    return text(f"{value:.0f}\u00a0s")
 
 
 def _runs(past: Sequence[float | None]) -> Iterator[range]:
