@@ -59,7 +59,7 @@ class World:
     def catch_up(self) -> None:
         """Every group has read and acknowledged everything."""
         for key, group in readers.expected():
-            self.db.xgroup_set_id(key, group, "$")
+            self.db.execute_command("XGROUP", "SETID", key, group, "$")
 
     def decide(self, reason: str, *, allow: bool = False, count: int = 1) -> None:
         for number in range(count):
@@ -147,6 +147,11 @@ class Program:
             return get(self.port, "/verdict")[0] == 200
         except OSError:
             return False
+
+    def end_of_refusal(self) -> tuple[int, str]:
+        """Exit code and what it said, of one that is to end by itself."""
+        said, _ = self.process.communicate(timeout=30)
+        return self.process.returncode, said
 
     def end(self) -> tuple[int, str]:
         """Exit code and everything it said."""

@@ -22,7 +22,8 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb",
+    "--disable-dev-shm-usage", "--hide-scrollbars", "--disable-lcd-text",
+    "--force-color-profile=srgb",
 )  # fmt: skip
 
 

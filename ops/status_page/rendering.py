@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from quantum_ops.streams import short
 SIGNS = {"OK": "✓", "attention": "!", "VIOLATION": "✕"}
 MAX_REASONS = 8
 MAX_NAMED = 12
+MAX_PLAIN = 24
 MAX_VIOLATIONS = 20
 TITLES = {
     "universe": "Universe",
@@ -322,13 +324,14 @@ def table(
 ) -> Markup:
     """A table with its name.
 
-    The columns ``wide`` are left out where there is no room for them; those that are ``plain`` are
-    never broken in two: they hold short words of ours.
+    The columns ``wide`` are left out where there is no room for them. What is short in a column
+    that is ``plain`` is never broken in two.
     """
 
     def cells(name: str, row: Sequence[Any], **more: str) -> Iterable[Markup]:
         for at, cell in enumerate(row):
-            words = ["wide"] * (at in wide) + ["plain"] * (at in plain or isinstance(cell, int))
+            is_plain = (at in plain or isinstance(cell, int)) and _is_short(cell)
+            words = ["wide"] * (at in wide) + ["plain"] * is_plain
             yield tag(name, cell, class_=" ".join(words) or None, **more)
 
     body = [tag("tr", *cells("td", row)) for row in rows]
@@ -338,6 +341,11 @@ def table(
         tag("thead", tag("tr", *cells("th", heads, scope="col"))),
         tag("tbody", *body),
     )
+
+
+def _is_short(cell: Any) -> bool:
+    """Whether a cell holds no more than a word or two; what a stranger wrote may be longer."""
+    return len(re.sub("<[^>]*>", "", text(cell))) <= MAX_PLAIN
 
 
 def facts(rows: Iterable[tuple[str, Any]]) -> Markup:

@@ -39,6 +39,7 @@ SECTIONS = (
     ProofSettings,
     WatchSettings,
     WardenSettings,
+    StatusPageSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 

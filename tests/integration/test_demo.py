@@ -40,13 +40,14 @@ class Demo:
 
     def __init__(self) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="qo-"))
-        self.port = free_port()
+        self.port, self.page_port = free_port(), free_port()
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
             "QUANTUM_HOME": str(self.home),
             "QUANTUM_ENV_DIR": str(self.home / "etc"),
             "REDIS_PORT": str(self.port),
+            "QUANTUM_STATUS_PAGE_PORT": str(self.page_port),
             "UNIVERSE_REFRESH_SEC": "1",
         }
 
@@ -108,6 +109,16 @@ def test_one_command_and_everything_flows(demo):
     # And of all that happened, exactly the two planted violations are named
     names = "executed_without_permits", "executed_without_order_id"
     wait_until(lambda: all(name in demo.ops("audit").stdout for name in names), 40, "both")
+    # The status page, which start named, says the same in its first lines
+    page = f"http://127.0.0.1:{demo.page_port}/"
+    assert page in started.stdout
+    assert f"page      {page}" in demo.ops("status").stdout
+
+    def is_told() -> bool:
+        told = requests.get(f"{page}verdict", timeout=10).text
+        return told.startswith("VIOLATION\n") and all(name in told for name in names)
+
+    wait_until(is_told, 20, "the page tells both")
     audit = demo.ops("audit", "--json")
     told = json.loads(audit.stdout)
     assert sorted(one["finding"] for one in told["violations"]) == sorted(names)
