@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from ops import event_lines
+from ops.output import Paint
 from ops.terminal import safe
 from quantum_ops.history.story import Step, Story
 
@@ -12,20 +14,27 @@ LINE = 600
 LATER = "only in Redis yet"
 
 
-def lines(story: Story, notes: list[str]) -> list[str]:
+def lines(story: Story, notes: list[str], paint: Paint) -> list[str]:
     """The story as a timeline."""
-    rows = [f"plan {safe(story.plan_id)}{f' in {safe(story.symbol)}' if story.symbol else ''}", ""]
-    rows += [_row(step) for step in story.steps]
-    rows += ["", *(f"! {safe(remark, LINE)}" for remark in story.remarks)] if story.remarks else []
-    rows += ["", *(f"note: {safe(note, LINE)}" for note in notes)] if notes else []
+    title = f"plan {safe(story.plan_id)}{f' in {safe(story.symbol)}' if story.symbol else ''}"
+    rows = [paint(title, "head"), ""]
+    rows += [_row(step, paint) for step in story.steps]
+    if story.remarks:
+        rows += ["", *(paint(f"! {safe(remark, LINE)}", "warn") for remark in story.remarks)]
+    if notes:
+        rows += ["", *(paint(f"note: {safe(note, LINE)}", "dim") for note in notes)]
     return rows
 
 
-def _row(step: Step) -> str:
-    one = step.told
-    late = f"  ({LATER})" if one.at is None else ""
-    told = f"{safe(step.kind):<16}  {safe(step.text, LINE)}  [{safe(one.entry.id)}]{late}"
-    return f"{moment(one.entry.ms)}  {told}"
+def _row(step: Step, paint: Paint) -> str:
+    one = step.told.entry
+    text, meaning = event_lines.summary(one.stream, one.flat)
+    late = f"  ({LATER})" if step.told.at is None else ""
+    said = f"{text}{f'; {safe(step.more, LINE)}' if step.more else ''}"
+    return (
+        f"{moment(one.ms)}  {paint(f'{safe(step.kind):<16}', 'name')}  {paint(said, meaning)}  "
+        f"[{safe(one.id)}]{late}"
+    )
 
 
 def as_object(story: Story, notes: list[str]) -> dict[str, Any]:
@@ -41,7 +50,8 @@ def as_object(story: Story, notes: list[str]) -> dict[str, Any]:
                 "stream": step.told.entry.stream,
                 "id": step.told.entry.id,
                 "entry": step.told.at,
-                "what": step.text,
+                "what": event_lines.summary(step.told.entry.stream, step.told.entry.flat)[0],
+                "more": step.more,
                 "event": step.detail,
             }
             for step in story.steps

@@ -248,6 +248,13 @@ def _row(index: int, entry: Entry) -> str:
     return f"  entry {index + 1}: {streams.short(entry.stream)} {entry.id}"
 
 
+def meaning(line: str) -> str:
+    """What a line means, for its colour."""
+    word = line.partition(":")[0]
+    known = {"BAD": "bad", "PROVEN": "good", "FITS TOGETHER": "warn", "note": "dim"}
+    return known.get(word, "warn" if word.startswith("NOT ") else "")
+
+
 def as_object(answer: Answer) -> dict[str, Any]:
     """The answer for programs."""
     one = answer.checkpoint

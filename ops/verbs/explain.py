@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 
@@ -12,10 +11,10 @@ ERROR, NO_SUCH = 1, 4
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ops.__main__."""
-    from ops import proving
+    from ops import output, proving
 
     parser.add_argument("plan_id", metavar="PLAN_ID")
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    output.add_format(parser, {})
     proving.configure(parser)
     parser.add_argument("--archive", default="", metavar="DIR", help="another archive's folder")
     parser.epilog = "Exit code: 0; 1 an error; 4 there is no such plan; 69 Redis is unreachable."
@@ -23,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See ops.__main__."""
-    from ops import archive_place, explain_view, explaining, proving
+    from ops import archive_place, explain_view, explaining, output, proving
     from ops.terminal import safe
     from quantum_ops.history.errors import ArchiveError
 
@@ -43,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
         )
         return NO_SUCH
     if args.prove != proving.STDOUT:
-        shown = explain_view.as_object(story, sources.notes)
-        told = [json.dumps(shown)] if args.json else explain_view.lines(story, sources.notes)
+        paint = output.painter(args.color, sys.stdout)
+        told = explain_view.lines(story, sources.notes, paint)
+        if not args.format.is_text:
+            told = [args.format.line(explain_view.as_object(story, sources.notes))]
         print("\n".join(told))
     return proving.attach(args.prove, sources.archive, story.rests_on)

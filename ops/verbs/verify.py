@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,8 @@ MOST_BYTES = 512 * 1024 * 1024
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ops.__main__."""
+    from ops import output
+
     parser.add_argument("file", metavar="FILE", help="the proof; - reads it from standard input")
     parser.add_argument(
         "--key",
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--alone", action="store_true", help="look at no archive, even if one is here"
     )
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    output.add_format(parser, {})
     parser.epilog = (
         "Exit code: 0 proven; 1 forged or broken, and what of it; 2 usage; 3 it fits together, but "
         "nobody says whose log it is, or not all of it is proven; 74 a file cannot be read."
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See ops.__main__."""
-    from ops import proof_check
+    from ops import output, proof_check
     from ops.terminal import safe
     from quantum_ops.ledger import checkpoint
     from quantum_ops.ledger.errors import CheckpointError
@@ -71,10 +72,13 @@ def run(args: argparse.Namespace) -> int:
         named = str(error.filename or args.file)
         print(f"verify: {safe(named)}: {error.strerror}", file=sys.stderr)
         return IO_ERROR
-    if args.json:
-        print(json.dumps(proof_check.as_object(answer)))
+    if args.format.is_text:
+        paint = output.painter(args.color, sys.stdout)
+        print(
+            "\n".join(paint(line, proof_check.meaning(line)) for line in proof_check.lines(answer))
+        )
     else:
-        print("\n".join(proof_check.lines(answer)))
+        print(args.format.line(proof_check.as_object(answer)))
     if answer.faults:
         return BROKEN
     return PROVEN if answer.proven else OPEN

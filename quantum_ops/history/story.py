@@ -18,8 +18,6 @@ from quantum_ops.errors import DecodeError
 from quantum_ops.events import (
     ApplyPlan,
     ApplyResult,
-    AuditFinding,
-    DeadLetter,
     DeployCompleted,
     Event,
     PermitDecided,
@@ -45,12 +43,15 @@ class Told(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One thing that happened. ``text`` is for people and may hold hostile bytes: escape it."""
+    """One thing that happened: an entry, what it says, and what the story adds to it.
+
+    ``more`` is for people and may hold hostile bytes: escape it.
+    """
 
     kind: str
-    text: str
     told: Told
     detail: dict[str, Any]
+    more: str = ""
 
 
 class Around(NamedTuple):
@@ -126,56 +127,27 @@ def _step(one: Told, story: Story, around: Around) -> Step:
     kind = streams.short(one.entry.stream)
     if isinstance(event, DecodeError):
         fields = [text.decode("utf-8", "backslashreplace") for text in one.entry.flat]
-        return Step(kind, f"unreadable: {event}", one, {"error": str(event), "fields": fields})
+        problem = {"error": str(event), "fields": fields}
+        return Step(kind, one, problem, f"unreadable: {event}")
     detail: dict[str, Any] = msgspec.to_builtins(event)
+    more = ""
     if isinstance(event, UniverseChanged):
         story.epoch = event.epoch
         if story.symbol:
             story.in_universe = story.symbol in event.symbols
+            more = f"{story.symbol} is {'' if story.in_universe else 'NOT '}in it"
         detail = {"epoch": event.epoch, "mode": event.mode, "count": event.count,
                   "sha256": event.sha256, "symbol_in_it": story.in_universe}  # fmt: skip
-    if isinstance(event, ApplyResult):
-        detail["order_id_found"] = order_id.find(event)
-    if isinstance(event, DeployCompleted):
+    elif isinstance(event, ApplyResult):
+        found = detail["order_id_found"] = order_id.find(event)
+        if event.executed and not found:
+            more = "WITHOUT an order id"
+        elif event.executed and found != event.order_id:
+            more = f"order {found}"
+    elif isinstance(event, DeployCompleted):
         detail["ledger"] = around.operations.get(one.entry.id, "")
-    return Step(kind, _text(event, detail, story), one, detail)
-
-
-def _text(event: Event, detail: dict[str, Any], story: Story) -> str:
-    text = type(event).__name__
-    match event:
-        case UniverseChanged():
-            shown = "the plan's symbol is not known"
-            if story.in_universe is not None:
-                shown = f"{story.symbol} is {'' if story.in_universe else 'NOT '}in it"
-            text = f"epoch {event.epoch}, {event.mode}, {event.count} symbols: {shown}"
-        case ApplyPlan():
-            words = [event.decision, event.action, event.side, event.qty, event.symbol]
-            words += ["reduceOnly"] if event.reduce_only else []
-            words += [f"from {event.source}"] if event.source else []
-            text = " ".join(filter(None, words))
-        case PermitDecided():
-            word = f"GRANTED (safe_qty {event.safe_qty})" if event.allow else "DENIED"
-            text = f"{event.gate} {word}: {event.reason}, universe epoch {event.universe_epoch}"
-        case ApplyResult():
-            text = _result(event, detail["order_id_found"])
-        case AuditFinding():
-            text = f"{event.severity}: {event.auditor} {event.finding}: {event.detail}"
-        case DeadLetter():
-            why = f": {event.error}" if event.error else ""
-            of = f"{streams.short(event.stream)} {event.entry_id}"
-            times = f"after {event.deliveries} deliveries"
-            text = f"{event.group} buried {of} {times}: {event.reason}{why}"
-        case DeployCompleted():
-            ids = detail["ledger"] or event.operation_id or "not in the ledger"
-            text = f"{event.operation} ({event.risk_class}, {event.outcome}; {ids})"
-    return text
-
-
-def _result(event: ApplyResult, found: str) -> str:
-    if not event.executed:
-        return f"not executed: {event.error}" if event.error else "not executed"
-    return f"EXECUTED {event.symbol}, {f'order {found}' if found else 'WITHOUT an order id'}"
+        more = detail["ledger"] or "not in the ledger"
+    return Step(kind, one, detail, more)
 
 
 def _remark(story: Story) -> None:

@@ -108,13 +108,13 @@ def test_the_whole_story_of_a_trade_stands_in_order(world, explain):
     assert (code, err) == (0, "")
     rows = [line[25:].rpartition("  [")[0] for line in out.splitlines()[2:]]
     assert rows == [
-        "universe.changed  epoch 2, testnet, 2 symbols: BTCUSDT is in it",
-        "deploy.completed  P2.7 Deploy (SERVICE_RESTART, SUCCESS; OPS-2026-01-27-001)",
-        "apply.plan        EXECUTE BUY 0.002 BTCUSDT",
-        "permit.decided    p33 GRANTED (safe_qty 0): sanity_checks_passed, universe epoch 2",
-        "apply.result      EXECUTED BTCUSDT, order 8899",
-        "audit.finding     critical: permit_audit permit_missing: p26 did not appear",
-        "audit.finding     info: operator violation_settled: by qt@vm; known",
+        "universe.changed  epoch 2: 2 symbols, testnet; BTCUSDT is in it",
+        "deploy.completed  SUCCESS 'P2.7 Deploy', SERVICE_RESTART; OPS-2026-01-27-001",
+        f"apply.plan        EXECUTE BUY 0.002 BTCUSDT, plan {PLAN}",
+        f"permit.decided    p33 ALLOW BTCUSDT: sanity_checks_passed, plan {PLAN}, epoch 2",
+        f"apply.result      executed, BTCUSDT, plan {PLAN}; order 8899",
+        f"audit.finding     CRITICAL permit_audit permit_missing {PLAN}: p26 did not appear",
+        f"audit.finding     INFO operator violation_settled {finding}: by qt@vm; known",
     ]
     assert out.splitlines()[0] == f"plan {PLAN} in BTCUSDT"
     # And for programs
@@ -131,7 +131,7 @@ def test_what_is_not_archived_yet_is_told_from_redis(world, explain):
     plan(world, 2, plan_id="another")
     code, out, _ = explain(PLAN)
     assert code == 0
-    assert "p33 DENIED: symbol_not_allowed, universe epoch 2" in out
+    assert f"p33 deny BTCUSDT: symbol_not_allowed, plan {PLAN}, epoch 2" in out
     assert out.count("(only in Redis yet)") == 1
     assert "BTCUSDT is NOT in it" in out
     assert "! no result of it is known" in out
@@ -175,7 +175,7 @@ def test_an_id_that_came_twice_and_a_result_before_its_plan(world, explain):
     out = explain(PLAN)[1]
     assert "! its id came 2 times, with DIFFERENT content: a gate decides the first one" in out
     assert "! a result stands BEFORE the plan" in out
-    assert "EXECUTED BTCUSDT, WITHOUT an order id" in out
+    assert f"executed, BTCUSDT, plan {PLAN}; WITHOUT an order id" in out
     assert "! it was executed although" not in out
 
 
