@@ -1,4 +1,4 @@
-"""The only place that waits for the ledger to record a published deploy."""
+"""The only place that sees what the ledger made of a published deploy, and waits for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wait(
         found = _recorded(folder, entry_id, event_id)
         if found:
             return Outcome(operation_id=found)
-        refused = _refused(db, entry_id)
+        refused = refusal(db, entry_id)
         if refused or time.monotonic() > deadline:
             return Outcome(refused=refused)
         time.sleep(_POLL_S)
@@ -55,13 +55,20 @@ def _recorded(folder: Folder, entry_id: str, event_id: str) -> str:
     return ""
 
 
-def _refused(db: walrus.Database, entry_id: str) -> str:
+def refusal(db: walrus.Database, entry_id: str) -> str:
+    """Why the ledger's consumer buried that entry; "" if it did not, or the server is away."""
     try:
-        letters = db.xrevrange(streams.DEAD_LETTER.key, "+", f"{entry_id}", count=_LETTERS)
-    except redis.RedisError:
+        # A letter is not older than its entry.
+        letters = db.xrevrange(
+            streams.DEAD_LETTER.key, "+", f"{entry_id.partition('-')[0]}-0", count=_LETTERS
+        )
+    except (redis.RedisError, OSError):
         return ""
     for letter_id, fields in letters:
         if fields.get(b"entry_id") == entry_id.encode() and fields.get(b"group") == b"ledger":
             why = safe(fields.get(b"error", b"") or fields.get(b"reason", b""))
-            return f"the ledger refused it: {why}; ./run dlq show {letter_id.decode()}"
+            return (
+                f"the ledger refused it: {why}; ./run dlq show {letter_id.decode()}, and "
+                "./run dlq requeue puts it back"
+            )
     return ""

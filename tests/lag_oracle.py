@@ -203,7 +203,7 @@ class Oracle:
     def check(self, *keys: str) -> list[str]:
         """Whatever the product says of the streams' groups that is not so."""
         limit = self.random.choice([3, 20, 10_000])
-        least = max(limit, lag_reading.PAGE)
+        least = max(limit, lag_reading.AHEAD)
         before_s = time.time()
         told = lag_reading.look(self.db, keys, limit=limit)
         after_s = time.time()

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 import redis
 import walrus
 
+from ops import ledger_wait
 from ops.deploy.ledger import START, Records
 from ops.deploy.state import Message, State, posted
 from ops.deploy.telling import event_of
 from ops.terminal import safe
 from quantum_ops import client, events, streams
-from quantum_ops.entry_id import parse
 from quantum_ops.errors import QuantumError
-from quantum_ops.lag import Id
 from quantum_ops.ledger.journal import Place
 from quantum_ops.publisher import Publisher
 from quantum_ops.settings import RedisSettings
@@ -139,7 +138,6 @@ class Recording:
     def _wait(self, entry_id: str, event_id: str, since: Place) -> tuple[str, str]:
         """The record's id, or why there is none yet."""
         deadline = time.monotonic() + self._patience_s
-        mark = parse(entry_id)
         while True:
             try:
                 found = self._records.recorded((event_id, entry_id), since)
@@ -147,7 +145,7 @@ class Recording:
                 return "", f"the ledger cannot be read: {safe(str(error))}"
             if found:
                 return found, ""
-            refused = self._refused(entry_id, mark)
+            refused = ledger_wait.refusal(self._db, entry_id)
             if refused:
                 return "", refused
             if time.monotonic() > deadline:
@@ -157,20 +155,6 @@ class Recording:
                     f"is lost: the event waits as {name} for the program ledger"
                 )
             time.sleep(_POLL_S)
-
-    def _refused(self, entry_id: str, mark: Id) -> str:
-        try:
-            letters = self._db.xrevrange(streams.DEAD_LETTER.key, "+", f"{mark[0]}-0", count=100)
-        except (redis.RedisError, OSError):
-            return ""
-        for letter_id, fields in letters:
-            if fields.get(b"entry_id") == entry_id.encode() and fields.get(b"group") == b"ledger":
-                why = safe(fields.get(b"error", b"") or fields.get(b"reason", b""))
-                return (
-                    f"the ledger refused it: {why}; ./run dlq show {letter_id.decode()}, and "
-                    "./run dlq requeue puts it back"
-                )
-        return ""
 
 
 def connect(url: str) -> walrus.Database:

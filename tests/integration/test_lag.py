@@ -18,6 +18,7 @@ KEY = streams.APPLY_PLAN.key
 def test_no_lag_that_is_shown_is_wrong(db, monkeypatch):
     # given pages so small that most counts need several of them
     monkeypatch.setattr(lag_reading, "PAGE", 7)
+    monkeypatch.setattr(lag_reading, "AHEAD", 5)
     oracle = Oracle(db, seed=7)
     # when anything happens, each time
     wrong = []
