@@ -51,6 +51,15 @@ def add(db, key, *names, id_="*"):
         db.execute_command("XADD", key, id_, "name", name)
 
 
+def anew(db, low, high):
+    """The stream of plans from its start: one entry from before the clock, and one by it."""
+    line = db.pipeline(transaction=True)
+    line.delete(PLAN)
+    line.execute_command("XADD", PLAN, "1-1", "name", low)
+    line.execute_command("XADD", PLAN, "*", "name", high)
+    line.execute()
+
+
 @pytest.fixture
 def reader(server):
     return Reader(server)
@@ -77,8 +86,7 @@ def test_a_stream_that_begins_anew_is_read_from_its_start(reader, db):
     # when it is deleted, and comes again with lower ids
     db.delete(PLAN)
     reader.noted("apply.plan is gone")
-    add(db, PLAN, "c", id_="1-1")
-    add(db, PLAN, "d", id_="1-2")
+    anew(db, "c", "d")
     reader.until("a", "b", "c", "d")
     # and if nobody looked in between
     db.delete(PLAN)
@@ -92,16 +100,37 @@ def test_a_stream_that_begins_anew_is_read_from_its_start(reader, db):
     reader.until("a", "b", "c", "d", "e", "f", "g")
 
 
-def test_a_stream_that_is_put_back_in_time_is_not_shown_twice(reader, db):
+def test_what_came_of_the_new_stream_is_not_taken_for_the_old_one(reader, db):
     add(db, PLAN, "a", "b", "c")
     reader.until("a", "b", "c")
     reader.looked()
+    # when it begins anew, and its newest entry is read before anybody looks
+    reader.follower._looked_s = float("inf")
+    anew(db, "low", "high")
+    reader.until("a", "b", "c", "high")
+    # then the ones before it are shown all the same
+    reader.follower._looked_s = float("-inf")
+    reader.until("a", "b", "c", "high", "low")
+
+
+@pytest.mark.parametrize(
+    ("looked", "told"), [(True, "put back in time; nothing is shown twice"), (False, "begins anew")]
+)
+def test_a_stream_that_is_put_back_in_time_is_not_shown_twice(reader, db, looked, told):
+    add(db, PLAN, "a", "b", "c")
+    reader.until("a", "b", "c")
+    reader.looked()
+    if not looked:
+        # All of it came since the last look: it could be of a new stream, and is read again.
+        reader.follower._places[PLAN].looked = START
+        reader.follower._looked_s = float("inf")
     # when it comes back without its newest entry, as after a power cut or from a backup
     rows = db.xrange(PLAN)
     db.delete(PLAN)
     for id_, fields in rows[:2]:
         db.xadd(PLAN, fields, id=id_)
-    reader.noted("put back in time; nothing is shown twice")
+    reader.follower._looked_s = float("-inf")
+    reader.noted(told)
     # then only what is new is shown, also under the id that was lost
     db.xadd(PLAN, {"name": "d"}, id=rows[2][0])
     add(db, PLAN, "e")
