@@ -12,7 +12,7 @@ from quantum_ops.ledger import canonical, checkpoint, emitter, fields, merkle, s
 from quantum_ops.ledger.lookup import Found, Lookup
 from quantum_ops.ledger.summary import Summary
 
-HEADER = f"{'WHEN (UTC)':<16}  {'OPERATION ID':<18}  {'OUTCOME':<8}  {'RISK':<16}  WHAT"
+HEADER = f"{'WHEN (UTC)':<16}  {'OPERATION ID':<18}  {'OUTCOME':<8}  {'RISK':<16}  {'BY':<12}  WHAT"
 
 
 def row(one: Summary, width: int = 0) -> str:
@@ -22,7 +22,8 @@ def row(one: Summary, width: int = 0) -> str:
     when = one.occurred_at[: 10 if day_only else 16].replace("T", " ")
     cells = (
         f"{safe(when):<16}  {safe(one.id, 24) or '-':<18}  {safe(_outcome(one), 12):<8}  "
-        f"{safe(one.risk_class, 40) or '-':<16}  {safe(_what(one), 1000)}"
+        f"{safe(one.risk_class, 40) or '-':<16}  {safe(one.requested_by, 24) or '-':<12}  "
+        f"{safe(_what(one), 1000)}"
     )
     return cut(cells, width) if width else cells
 

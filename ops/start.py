@@ -18,13 +18,14 @@ import redis
 
 from ops import leftovers, log_tail, running, system
 from ops.daemon import Daemon
+from ops.exporter import web
 from ops.paths import Paths
 from ops.running import Running
 from ops.system import Sight
 from ops.terminal import safe
 from quantum_ops import client, knobs
 from quantum_ops.errors import ConfigurationError, QuantumError
-from quantum_ops.settings import SECTIONS, RedisSettings, StatusPageSettings
+from quantum_ops.settings import SECTIONS, ExporterSettings, RedisSettings, StatusPageSettings
 
 WAIT_S = 30.0
 _POLL_S = 0.2
@@ -112,6 +113,7 @@ def spawn(
         _greet(wanted, note)
     if wanted.page_port:
         _require_page_port(wanted.page_port)
+    _require_exporter_port(paths)
     environ = {**os.environ, **paths.environment(owned=wanted.owned)}
     if wanted.owned:
         environ["REDIS_URL"] = wanted.url
@@ -224,6 +226,19 @@ def _require_page_port(port: int) -> None:
         serving.listener(port).close()
     except ConfigurationError as error:
         raise StartError(str(error)) from None
+
+
+def _require_exporter_port(paths: Paths) -> None:
+    """Refuse what the exporter would refuse; it would be found by nobody in a log."""
+    port = knobs.load(ExporterSettings).port
+    if not port or not (paths.root / "supervisor" / "conf.d" / "exporter.conf").exists():
+        return
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((web.HOST, port))
+    except OSError as error:
+        raise StartError(web.unusable(port, error)) from None
 
 
 def _greet(wanted: Running, note: Callable[[str], None]) -> None:

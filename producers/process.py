@@ -1,4 +1,4 @@
-"""The only place of what every producer is as a process: signals, settings, client, exit code."""
+"""The only place of what every producer is as a process: signals, settings, metrics, exit code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import signal
 from collections.abc import Callable
 
 import walrus
+from prometheus_client import CollectorRegistry, ProcessCollector
 
-from quantum_ops import client, knobs, lifeline, logs
+from quantum_ops import client, knobs, lifeline, logs, metrics_socket
 from quantum_ops.clock import Clock
 from quantum_ops.errors import ConfigurationError, RefusedError
 from quantum_ops.settings import RedisSettings, RuntimeSettings
@@ -19,12 +20,18 @@ def run(name: str, work: Callable[[], None]) -> int:
     Refused by wrong settings, or by a server that will not have us.
     """
     lifeline.die_with_parent()
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    served = metrics_socket.serve(registry, name)
     try:
         work()
     except ConfigurationError as error:
         return lifeline.refuse(*(f"{name}: {line}" for line in error.lines))
     except RefusedError as error:
         return lifeline.refuse(f"{name}: {error}")
+    finally:
+        if served is not None:
+            served.close()
     logs.get().info("stopped")
     return 0
 

@@ -21,6 +21,10 @@ DURATION_BUCKETS_S = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 AGE_BUCKETS_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)
 MAX_REASONS = 50
 """Distinct reasons kept as labels; later ones are ``other``, so that nobody can grow the series."""
+OUTCOMES = ("ack", "fenced", "skipped", "dead_letter", "lost")
+LETTER_REASONS = (
+    "effect_failed", "handler_failed", "rejected", "too_many_deliveries", "undecodable",
+)  # fmt: skip
 
 
 class Vital(NamedTuple):
@@ -169,6 +173,16 @@ class MetricsObserver:
         self.vitals = VitalGauges()
         registry.register(self.vitals)
 
+    def expect(self, group: str) -> None:
+        """Begin what can happen to ``group`` at 0: the first of its kind is an increase, then."""
+        for outcome in OUTCOMES:
+            self._handled.labels(group, outcome)
+        for reason in LETTER_REASONS:
+            self._dead.labels(group, reason)
+        self._retries.labels(group, "asked")
+        for counter in (self._lost, self._away, self._recreated, self._held):
+            counter.labels(group)
+
     def settled(self, report: BatchReport) -> None:
         """See :class:`~quantum_ops.observe.Observer`."""
         group = report.group
@@ -187,8 +201,10 @@ class MetricsObserver:
             self._retries.labels(group, reason).inc()
         elif trouble.kind == "dead_letter":
             self._dead.labels(group, reason).inc()
+            self._handled.labels(group, "dead_letter").inc()
         elif trouble.kind == "lost":
             self._lost.labels(group).inc()
+            self._handled.labels(group, "lost").inc()
         elif trouble.kind == "redis_away":
             self._away.labels(group).inc()
         elif trouble.kind == "group_recreated":

@@ -6,9 +6,9 @@ import signal
 import socket
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
-from quantum_ops import client, events, knobs, lifeline, logs
+from quantum_ops import client, events, knobs, lifeline, logs, metrics_socket
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
@@ -144,8 +144,12 @@ def _run(consumer: Consumer) -> int:
     clock = Clock()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: clock.stop())
-    metrics = MetricsObserver(CollectorRegistry())
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    metrics = MetricsObserver(registry)
+    metrics.expect(consumer.name)
     metrics.serve(runtime.metrics_port)
+    served = metrics_socket.serve(registry, consumer.name)
     runner, heartbeat = build(consumer, redis, runtime, clock, metrics)
     log.info(
         "started", consumer=consumer_name(consumer.name), redis=client.shown(client.url_of(redis))
@@ -155,5 +159,7 @@ def _run(consumer: Consumer) -> int:
         heartbeat.stop()
     except client.TRANSPORT_ERRORS as error:
         log.debug("no_heartbeat", error=str(error))
+    if served is not None:
+        served.close()
     log.info("stopped", handled=runner.handled)
     return 0

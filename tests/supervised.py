@@ -83,8 +83,9 @@ class System:
             "QUANTUM_HOME": str(self.home),
             "QUANTUM_ENV_DIR": str(self.folder / "env"),
             "REDIS_PORT": str(self.port),
-            # Several systems at a time: the one page has one port.
+            # Several systems at a time: the one page has one port, and so have the metrics.
             "QUANTUM_STATUS_PAGE_PORT": "0",
+            "QUANTUM_EXPORTER_PORT": "0",
         }
 
     def with_stand_ins(self) -> System:

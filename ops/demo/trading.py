@@ -163,6 +163,7 @@ class TradingSide:
         return {
             "operation": f"Demo deploy {number} — risk limits",
             "objective": "Show how a deployment reaches the audit trail",
+            "requested_by": "anna" if number % 2 else "ben",
             "risk_class": RISKS[number % len(RISKS)],
             "blast_radius": "None: this is the demo",
             "changes_summary": f'limits #{number}: "raised" by 1 %',

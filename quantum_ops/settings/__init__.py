@@ -5,6 +5,7 @@ from __future__ import annotations
 from quantum_ops.settings.archive import ArchiveSettings
 from quantum_ops.settings.audit import OrderProofSettings, PermitAuditSettings
 from quantum_ops.settings.evidence import EvidenceSettings
+from quantum_ops.settings.exporter import ExporterSettings
 from quantum_ops.settings.ledger import LedgerSettings
 from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
@@ -40,6 +41,7 @@ SECTIONS = (
     WatchSettings,
     WardenSettings,
     StatusPageSettings,
+    ExporterSettings,
 )
 """Every section, for the docs and the tests that compare them."""
 
@@ -48,6 +50,7 @@ __all__ = [
     "SYMBOL_REGEX",
     "ArchiveSettings",
     "EvidenceSettings",
+    "ExporterSettings",
     "LedgerSettings",
     "OrderProofSettings",
     "P33Settings",

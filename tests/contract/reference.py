@@ -11,17 +11,20 @@ import re
 import textwrap
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+import yaml
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from consumers import ledger, order_proof, universe_audit
 from ops import ops_bounds
 from ops.__main__ import names, summary
+from ops.exporter import catalogue
 from ops.warden import rounds
 from quantum_ops import settings, streams
 from quantum_ops.audit import case
 from quantum_ops.history import gaps
 from quantum_ops.ledger.evidence import commands
 from quantum_ops.metrics import MetricsObserver
+from quantum_ops.observe import BatchReport, Trouble
 from quantum_ops.p33.reasons import REASONS
 
 AUDITORS = {
@@ -88,14 +91,54 @@ def families_table() -> str:
 
 
 def metrics_table() -> str:
-    registry = CollectorRegistry()
-    MetricsObserver(registry)
-    rows = ["| metric | kind | meaning |", "| --- | --- | --- |"]
+    rows = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
     rows += [
-        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} "
-        f"| {family.documentation} |"
-        for family in registry.collect()
+        f"| `{name}` | {kind} | {', '.join(f'`{label}`' for label in labels) or 'none'} | {doc} |"
+        for name, (kind, labels, doc) in metrics().items()
     ]
+    return "\n".join(rows)
+
+
+def metrics() -> dict[str, tuple[str, tuple[str, ...], str]]:
+    """Every metric that is served, as Prometheus names it: kind, labels, meaning."""
+    registry = CollectorRegistry()
+    observer = MetricsObserver(registry)
+    observer.expect("group")
+    observer.settled(BatchReport("group", durations_s=[0.1], ages_s=[0.1]))
+    observer.trouble(Trouble("group", "retry", reason="asked"))
+    ProcessCollector(registry=registry)
+    found = {}
+    for family in registry.collect():
+        labels = dict.fromkeys(label for one in family.samples for label in one.labels)
+        labels.pop("le", None)
+        found[_named(family.name, family.type)] = (
+            family.type, (*labels, "process"), family.documentation,
+        )  # fmt: skip
+    for measure in catalogue.ALL:
+        found[_named(measure.name, measure.kind)] = (measure.kind, measure.labels, measure.doc)
+    return found
+
+
+def _named(name: str, kind: str) -> str:
+    return f"{name}_total" if kind == "counter" else name
+
+
+def alerts_table() -> str:
+    rows = [
+        "| alert | severity | holds for | what it says | runbook |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    text = (ROOT / "ops" / "prometheus" / "alerts.yml").read_text(encoding="utf-8")
+    for group in yaml.safe_load(text)["groups"]:
+        for rule in group["rules"]:
+            page = rule["annotations"]["runbook_url"].rpartition("/")[2]
+            said = re.sub(
+                r"\{\{ \$(?:labels\.)?(\w+)[^}]*\}\}", r"*\1*", rule["annotations"]["summary"]
+            )
+            rows.append(
+                f"| `{rule['alert']}` | {rule['labels']['severity']} | {rule.get('for', '0s')} "
+                f"| {said} | [{page.removesuffix('.md')}](runbooks/{page}) |"
+            )
     return "\n".join(rows)
 
 
@@ -158,6 +201,7 @@ TABLES = {
         "families": families_table,
         "findings": findings_table,
     },
+    "docs/alerts.md": {"alerts": alerts_table},
     "docs/metrics.md": {"metrics": metrics_table},
     "README.md": {"verbs": verbs_table},
 }

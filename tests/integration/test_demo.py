@@ -48,6 +48,7 @@ class Demo:
             "QUANTUM_ENV_DIR": str(self.home / "etc"),
             "REDIS_PORT": str(self.port),
             "QUANTUM_STATUS_PAGE_PORT": str(self.page_port),
+            "QUANTUM_EXPORTER_PORT": "0",
             "UNIVERSE_REFRESH_SEC": "1",
         }
 

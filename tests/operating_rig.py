@@ -1,0 +1,74 @@
+"""The only place where tests run the demo with its exporter and a Prometheus that scrapes it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from quantum_ops import client
+from quantum_ops.settings import RedisSettings
+from tests.prometheus import Prometheus, program
+from tests.supervised import ROOT, System, free_port
+from tests.waiting import wait_until
+
+PYTHON = f'exec "{sys.executable}"'
+
+
+class Operated:
+    """A demo as an operator has it: ``./run`` works in its folder, Prometheus watches it."""
+
+    def __init__(self, *, patient: bool = False) -> None:
+        program("prometheus")  # before anything is started
+        self.system = System()
+        self.exporter = free_port()
+        self.system.environ |= {
+            "QUANTUM_EXPORTER_PORT": str(self.exporter),
+            "UNIVERSE_REFRESH_SEC": "1",
+            "PATH": os.environ["PATH"],
+        }
+        run = self.system.tree / "run"
+        run.write_text(f'#!/bin/sh\n{PYTHON} -m ops "$@"\n')
+        run.chmod(0o755)
+        started = self.system.verb("demo")
+        assert started.returncode == 0, started.stdout + started.stderr
+        self.prometheus = Prometheus(self.exporter, patient=patient)
+
+    @property
+    def db(self) -> Any:
+        """A client of the demo's server."""
+        return client.connect(RedisSettings(host="127.0.0.1", port=self.system.port))
+
+    def type(self, line: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+        """Type ``line`` into a shell in the checkout."""
+        return subprocess.run(
+            ["bash", "-c", line.replace("127.0.0.1:9790", f"127.0.0.1:{self.exporter}")],
+            cwd=self.system.tree, env=self.system.environ, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False, timeout=timeout_s,
+        )  # fmt: skip
+
+    def wait_firing(self, *names: str, timeout_s: float = 30) -> dict[str, list[dict[str, Any]]]:
+        """Wait until all of these alerts fire; gives everything that does."""
+
+        def firing() -> Any:
+            found = self.prometheus.firing()
+            return found if set(names) <= set(found) else None
+
+        found: Any = wait_until(firing, timeout_s, f"{names} fire")
+        return found  # type: ignore[no-any-return]
+
+    def wait_clear(self, *names: str, timeout_s: float = 30) -> None:
+        """Wait until none of these alerts fires."""
+        wait_until(
+            lambda: not set(names) & set(self.prometheus.firing()), timeout_s, f"{names} end"
+        )
+
+    def close(self) -> None:
+        """End both."""
+        self.prometheus.close()
+        self.system.verb("stop")
+        self.system.close()
+
+
+__all__ = ["ROOT", "Operated"]
