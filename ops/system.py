@@ -78,7 +78,7 @@ def look(paths: Paths, current: Running) -> Sight:
         state, processes = daemon(paths).state(), daemon(paths).processes()
     except AbsentError:
         state, processes = "", []
-    server, beats, universe = _ask(current, processes)
+    server, beats, universe = ask(current, processes)
     wanted = scale_plan.read(paths)
     host, now_ms = socket.gethostname(), int(time.time() * 1000)
     verdicts = [
@@ -102,9 +102,10 @@ def _held(paths: Paths) -> dict[str, Hold]:
         return {"everything": Hold(since="?", by="?", why=str(error))}
 
 
-def _ask(
+def ask(
     current: Running, processes: list[Process]
 ) -> tuple[Server, dict[tuple[str, int], Beat], Beat]:
+    """What the server says: of itself, each process's heartbeat, the universe's meta."""
     wanted = [(p.program, p.number) for p in processes if p.role in readiness.HEARD_ROLES]
     settings = RedisSettings(url=current.url, timeout_s=LOOK_S)
     db = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -185,6 +186,30 @@ def test_single_programs_stop_start_and_roll_by_one_verb_each(system, db):
     # and an unknown name lists what there is
     wrong = system.verb("stop", "p34")
     assert (wrong.returncode, "worker" in wrong.stderr) == (4, True)
+
+
+def test_the_doctor_finds_nothing_but_what_is_there(system, db):
+    # given a healthy system without a universe, and a program that outlived its supervisord
+    marks = {
+        "SUPERVISOR_ENABLED": "1", "QUANTUM_HOME": str(system.paths.home),
+        "QUANTUM_RUN_DIR": str(system.paths.run_dir),
+    }  # fmt: skip
+    stray = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()"], env=marks, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    stray.stdout.readline()
+    # when the doctor looks
+    done = system.verb("doctor", "--json")
+    stray.communicate(b"")
+    # then it names the stray and the keys, and what to do
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["verdict"]) == (1, "problems"), done.stderr
+    problems = [one for one in report["findings"] if one["level"] == "problem"]
+    assert {one["subject"] for one in problems} == {"keys", "groups", "orphans"}
+    [orphan] = [one["what"] for one in problems if one["subject"] == "orphans"]
+    assert f"pid {stray.pid}" in orphan
+    assert all(one["cure"] for one in report["findings"])
 
 
 def test_a_flood_without_redis_is_answered_at_once_and_told_later(tmp_path):
