@@ -84,6 +84,16 @@ def look(
     return found
 
 
+def remembered(db: walrus.Database, groups: Iterable[str]) -> list[tuple[str, str]]:
+    """Which of ``groups`` have read which stream (key) before: the ones to expect there.
+
+    By their checkpoints, which outlive a group that is destroyed.
+    """
+    pairs = [(stream.key, group) for stream in streams.CATALOGUE for group in groups]
+    found = db.mget([streams.checkpoint(*pair) for pair in pairs]) if pairs else []
+    return [pair for pair, value in zip(pairs, found, strict=True) if value is not None]
+
+
 def of_group(db: walrus.Database, group: str, *, limit: int = LIMIT) -> list[Lag]:
     """The lag of ``group`` in each stream of the catalogue that it reads."""
     return [one for one in look(db, limit=limit) if one.group == group]

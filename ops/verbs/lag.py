@@ -53,10 +53,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _found(db: walrus.Database) -> list[Lag]:
-    from quantum_ops import knobs, lag_reading
+    from quantum_ops import consumer, knobs, lag_reading
     from quantum_ops.settings import WatchSettings
 
-    return lag_reading.look(db, limit=knobs.load(WatchSettings).lag_limit)
+    # A destroyed group would look like one that was never there.
+    expected = lag_reading.remembered(db, consumer.names("consumers"))
+    return lag_reading.look(db, limit=knobs.load(WatchSettings).lag_limit, expected=expected)
 
 
 def _lines(
@@ -65,6 +67,12 @@ def _lines(
     from ops import lag_view
     from quantum_ops import streams
 
+    for one in found if not args.watch else []:
+        if one.delivered is None:
+            output.note(
+                f"{one.group} has no group in {streams.short(one.stream)} any more; it is made "
+                f"again at its checkpoint when {one.group} starts: ./run status"
+            )
     over = [one for one in found if one.is_over(args.max, args.max_seconds)]
     for one in over if not args.watch else []:
         output.note(

@@ -158,6 +158,7 @@ def _flags(args: argparse.Namespace) -> list[tuple[str, str]]:
 def _send(db: walrus.Database, stream: Stream, made: list[Event], args: argparse.Namespace) -> int:
     from quantum_ops.publisher import Publisher
 
+    db.ping()  # a server that is not there has certainly not got it
     publisher = Publisher(db)
     code = 0
     for number, event in enumerate(made):

@@ -97,6 +97,16 @@ def test_what_is_not_known_is_shown_as_such(db, run, monkeypatch):
     assert (row["lag"], row["how"], row["lost"]) == (9, "exact", 289)
 
 
+def test_a_group_that_was_destroyed_is_not_taken_for_one_that_keeps_up(db, run):
+    behind(db)
+    db.set(streams.checkpoint(PLAN, "p33"), db.xrange(PLAN)[0][0])
+    db.xgroup_destroy(PLAN, "p33")
+    code, lines, told = run("lag", "p33", "--max", "1000")
+    assert (code, lines[1].split()[2:4]) == (3, ["?", "?"])
+    assert "p33 has no group in apply.plan any more" in told
+    assert json.loads(run("lag", "--json")[1][0])["lag"] is None
+
+
 def test_no_such_group_or_stream_is_its_own_exit_code(db, run):
     behind(db)
     for argv in (("lag", "nobody"), ("pending", "nobody"), ("tail", "nowhere"),
@@ -112,13 +122,14 @@ def test_no_such_group_or_stream_is_its_own_exit_code(db, run):
         assert told, argv
 
 
-def test_a_server_that_is_not_there_is_its_own_exit_code(run, monkeypatch):
+def test_a_server_that_is_not_there_is_its_own_exit_code(valkey, run, monkeypatch):
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     deploy = [f"{name}={value}" for name, value in DEPLOY.items()]
-    for argv in (("lag",), ("pending",), ("tail", "-f"), ("dlq",)):
+    for argv in (("lag",), ("pending",), ("tail", "-f"), ("dlq",), ("publish", "deploy", *deploy)):
         code, lines, told = run(*argv)
         assert (code, lines) == (69, []), argv
         assert told.startswith("Redis is unreachable")
+    monkeypatch.setenv("REDIS_URL", valkey.url)
     monkeypatch.setattr("quantum_ops.publisher.Publisher.publish", _unknown)
     code, _, told = run("publish", "deploy", *deploy)
     assert code == 75
