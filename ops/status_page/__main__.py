@@ -12,8 +12,6 @@ import sys
 
 from ops import running, target
 from ops.paths import Paths
-from ops.status_page import readers, serving, web
-from ops.status_page.collector import Collector
 from quantum_ops import client, knobs, lifeline, logs
 from quantum_ops.clock import Clock
 from quantum_ops.errors import ConfigurationError
@@ -42,11 +40,22 @@ def _main() -> int:
     clock = Clock()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: clock.stop())
-    if not settings.port:
+    if settings.port:
+        _serve(settings, asked, clock)
+    else:
         logs.get().info("status_page_off", why=OFF)
         while not clock.stopping():
             clock.wait(3600.0)
-        return 0
+    logs.get().info("stopped")
+    return 0
+
+
+def _serve(settings: StatusPageSettings, asked: RedisSettings, clock: Clock) -> None:
+    """Serve until asked to stop. Raises :class:`ConfigurationError` for a port that is taken."""
+    # Only here: who wants no page need not pay for a web server and everything that it shows.
+    from ops.status_page import readers, serving, web  # noqa: PLC0415 - see above
+    from ops.status_page.collector import Collector  # noqa: PLC0415 - see above
+
     with serving.listener(settings.port) as socket:
         patience = dataclasses.replace(asked, timeout_s=min(asked.timeout_s, ANSWER_S))
         db = client.connect(patience, name=NAME)
@@ -57,8 +66,6 @@ def _main() -> int:
         server = serving.server(web.app(site, lambda: server.should_exit))
         logs.get().info("started", url=serving.url(settings.port))
         asyncio.run(server.serve([socket]))
-    logs.get().info("stopped")
-    return 0
 
 
 def _profile() -> str:

@@ -95,11 +95,15 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class ProcessesSeen:
-    """The processes, as supervisord has them; without one (``absent`` says why), as they beat."""
+    """The processes, as supervisord has them; without one (``absent`` says why), as they beat.
+
+    ``held`` are (program, why) that the warden leaves alone.
+    """
 
     rows: tuple[Running, ...] = ()
     state: str = ""
     absent: str = ""
+    held: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,11 @@ def processes(db: walrus.Database, paths: Paths, current: System) -> picture.Pro
         return _beating(db, paths, str(error))
     if not sight.state:
         return _beating(db, paths, f"no supervisord runs at {paths.home}")
-    return picture.ProcessesSeen(tuple(map(_running, sight.verdicts)), sight.state)
+    held = tuple(
+        (name, f"since {hold.since} by {hold.by}{': ' if hold.why else ''}{hold.why}")
+        for name, hold in sorted(sight.held.items())
+    )
+    return picture.ProcessesSeen(tuple(map(_running, sight.verdicts)), sight.state, held=held)
 
 
 def _running(one: Verdict) -> Running:

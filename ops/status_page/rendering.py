@@ -308,7 +308,8 @@ def _processes(seen: picture.ProcessesSeen) -> Markup:
         for row in seen.rows
     ]  # fmt: skip
     heads = ("process", "ready", "supervisord", "up", "detail")
-    shown = table(heads, rows, "every process", wide=(2, 3), plain=(1, 2, 3))
+    notes = [_note(f"{name} is held {why}; ./run release {name}") for name, why in seen.held]
+    shown = joined(table(heads, rows, "every process", wide=(2, 3), plain=(1, 2, 3)), *notes)
     if not seen.absent:
         return shown
     told = f"{seen.absent}: these are heartbeats only"

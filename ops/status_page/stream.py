@@ -37,8 +37,12 @@ class Stream:
         self._stopping = stopping
         self.readers = 0
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
-        """Serve one reader to its end."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one reader to its end; HEAD asks for the headers only."""
+        if scope["method"] == "HEAD":
+            await _begin(send)
+            await send({"type": "http.response.body", "body": b""})
+            return
         if self.readers >= MOST:
             await _refuse(send)
             return
@@ -53,8 +57,7 @@ class Stream:
             gone.cancel()
 
     async def _serve(self, send: Send, gone: asyncio.Future[None]) -> None:
-        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await _begin(send)
         await _say(send, f"retry: {AGAIN_MS}\n\n")
         loop = asyncio.get_running_loop()
         began = spoke = loop.time()
@@ -72,6 +75,11 @@ class Stream:
             await asyncio.wait([gone], timeout=POLL_S)
         if not gone.done():
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _begin(send: Send) -> None:
+    headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
 
 
 async def _say(send: Send, text: str) -> None:

@@ -14,7 +14,7 @@ import time
 import pytest
 from redis.exceptions import NoPermissionError
 
-from ops.status_page import following, readers, stream, web
+from ops.status_page import following, readers, serving, stream, web
 from ops.status_page.collector import Collector
 from ops.status_page.following import Decisions, NotYetError, Standing
 from quantum_ops import client, streams
@@ -136,6 +136,8 @@ def test_no_route_changes_anything_and_every_answer_is_guarded(one, world, ledge
             assert headers["cache-control"] == "no-store"
             # A page elsewhere whose name points here (DNS rebinding) gets nothing
             assert get(site.port, path, Host="evil.example")[0] == 421
+            assert get(site.port, path, "HEAD")[2] == ""
+        assert get(site.port, "/events", "HEAD")[0] == 200
         # Nothing is inline: the policy would forbid it
         html = get(site.port, "/")[2]
         assert " style=" not in html
@@ -203,6 +205,24 @@ def test_readers_of_the_stream_are_few_and_the_slow_ones_hurt_nobody(one, world,
                 line.close()
         # and who has left makes room
         wait_until(lambda: _is_served(site.port), what="there is room again")
+
+
+def test_connections_that_ask_for_nothing_make_room_for_those_that_do(
+    one, world, ledger, monkeypatch
+):
+    monkeypatch.setattr(serving, "ASK_S", 0.5)
+    with Site(world.db, ledger.folder.base) as site:
+        # given as many open lines as the page takes, all of them silent
+        address = ("127.0.0.1", site.port)
+        lines = [socket.create_connection(address) for _ in range(serving.MOST_CONNECTIONS)]
+        try:
+            wait_until(lambda: get(site.port, "/verdict")[0] == 503, what="it is full")
+            # then they are closed after a while, and the page answers again
+            wait_until(lambda: get(site.port, "/verdict")[0] == 200, what="there is room")
+            assert lines[0].recv(1) == b""
+        finally:
+            for line in lines:
+                line.close()
 
 
 def _is_served(port: int) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import json
 from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.status_page import page, rendering, spark
+from ops.status_page import page, rendering, spark, stream
 from ops.status_page.collector import Collector
 from ops.status_page.guard import is_ours
 from ops.status_page.markup import Markup, breakable, joined, lines, tag, text
@@ -264,6 +266,55 @@ def test_a_reader_that_breaks_spoils_its_own_part_only():
     assert seen.server.last == "valkey"
     assert asked == []
     assert seen.ledger.value == LedgerSeen()
+
+
+def test_a_reader_that_has_stopped_is_dropped_and_its_place_is_free(monkeypatch):
+    # given a reader whose line takes the headers and then nothing any more
+    monkeypatch.setattr(stream, "STUCK_S", 0.05)
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+        if len(sent) > 2:
+            await asyncio.Event().wait()
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    site = stream.Stream(lambda: {"verdict": str(len(sent))}, stopping=lambda: False)
+    asyncio.run(site({"method": "GET"}, receive, send))
+    # then the stream has ended by itself
+    assert site.readers == 0
+    assert len(sent) == 3
+
+
+def test_a_stream_says_each_part_once_until_it_changes_and_ends_with_its_reader(monkeypatch):
+    monkeypatch.setattr(stream, "POLL_S", 0.001)
+    looks = iter([{"a": "1", "b": "1"}, {"a": "1", "b": "1"}, {"a": "2", "b": "1"}])
+    told = []
+
+    async def tell() -> None:
+        gone = asyncio.Event()
+
+        async def send(message):
+            told.append(message.get("body", b"").decode())
+
+        async def receive():
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        def parts():
+            try:
+                return next(looks)
+            except StopIteration:
+                gone.set()
+                return {}
+
+        await stream.Stream(parts, stopping=lambda: False)({"method": "GET"}, receive, send)
+
+    asyncio.run(tell())
+    data = [json.loads(text_.removeprefix("data: ")) for text_ in told if text_.startswith("data")]
+    assert data == [{"a": "1", "b": "1"}, {"a": "2"}]
 
 
 @pytest.mark.parametrize(
