@@ -74,6 +74,18 @@ def test_a_system_in_order_is_ok_and_each_trouble_is_told_and_goes(one, world, l
         assert verdict_of(site.port)[0] == "attention"
 
 
+def test_every_part_is_seen_on_every_server_at_hand(server):
+    world = World(server).in_order()
+    world.violate()
+    world.bury()
+    seen = picture(world.db)
+    parts = {name: getattr(seen, name) for name in readers.all_of(world.db)}
+    assert {name: part.problem for name, part in parts.items() if part.problem} == {}
+    assert {one.exactness for one in seen.groups.value.lags} == {"exact"}
+    assert seen.letters.value.by_group == {(streams.APPLY_PLAN.key, "p33"): 1}
+    assert [one.state for one in seen.audit.value] == ["VIOLATED", "PROVEN", "PROVEN"]
+
+
 def test_redis_gone_is_said_at_once_and_it_comes_back_by_itself(one, world):
     with Program(one.url, free_port()) as page:
         # given a page, and a violation that it has seen
