@@ -160,8 +160,8 @@ def _deploys(sources: Sources, first: Key, last: Key) -> list[Told]:
     return list(sources.between(streams.DEPLOY_COMPLETED.key, since, last))
 
 
-def _operations(sources: Sources, deploys: list[Told]) -> dict[str, str]:
-    """Entry id of a deploy -> the ledger's operation id."""
+def _operations(sources: Sources, deploys: list[Told]) -> dict[str, tuple[str, Told]]:
+    """Entry id of a deploy -> the ledger's operation id, and the entry that tells it."""
     if not deploys:
         return {}
     ids = {one.entry.id: one.entry.id for one in deploys}
@@ -174,5 +174,5 @@ def _operations(sources: Sources, deploys: list[Told]) -> dict[str, str]:
     for one in sources.between(streams.LEDGER_RECORDED.key, deploys[0].entry.key, until):
         event = story.decoded(one.entry)
         if isinstance(event, LedgerRecorded) and event.source_id in ids and event.operation_id:
-            found[ids[event.source_id]] = event.operation_id
+            found[ids[event.source_id]] = event.operation_id, one
     return found

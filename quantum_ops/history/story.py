@@ -57,12 +57,12 @@ class Step(NamedTuple):
 class Around(NamedTuple):
     """What was there beside the plan: the universe (None if none is known), deploys before it.
 
-    ``operations`` is entry id of a deploy -> the ledger's operation id.
+    ``operations`` is entry id of a deploy -> the ledger's operation id, and who says so.
     """
 
     universe: Told | None = None
     deploys: Sequence[Told] = ()
-    operations: Mapping[str, str] = MappingProxyType({})
+    operations: Mapping[str, tuple[str, Told]] = MappingProxyType({})
 
 
 @dataclass
@@ -78,16 +78,19 @@ class Story:
     symbol: str = ""
     epoch: int | None = None
     in_universe: bool | None = None
+    beside: list[Told] = field(default_factory=list)
 
     @property
     def rests_on(self) -> list[tuple[str, str]]:
-        """Stream and id of every entry in it."""
-        return [(step.told.entry.stream, step.told.entry.id) for step in self.steps]
+        """Stream and id of every entry in it, and of those ``beside`` that say more of them."""
+        told = [*(step.told for step in self.steps), *self.beside]
+        return [(one.entry.stream, one.entry.id) for one in told]
 
 
 def tell(plan_id: str, about: Sequence[Told], around: Around) -> Story:
     """The story, from every entry about the plan (in any order, each once) and what was around."""
     story = Story(plan_id, symbol=symbol_of(about))
+    story.beside = [one for _, one in around.operations.values()]
     told = [*about, *around.deploys]
     if around.universe:
         told.append(around.universe)
@@ -145,7 +148,7 @@ def _step(one: Told, story: Story, around: Around) -> Step:
         elif event.executed and found != event.order_id:
             more = f"order {found}"
     elif isinstance(event, DeployCompleted):
-        detail["ledger"] = around.operations.get(one.entry.id, "")
+        detail["ledger"] = around.operations.get(one.entry.id, ("", one))[0]
         more = detail["ledger"] or "not in the ledger"
     return Step(kind, one, detail, more)
 

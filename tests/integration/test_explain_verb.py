@@ -121,6 +121,9 @@ def test_the_whole_story_of_a_trade_stands_in_order(world, explain):
     told = json.loads(explain(PLAN, "--json")[1])
     assert (told["universe_epoch"], told["symbol_in_universe"], told["remarks"]) == (2, True, [])
     assert [one["entry"] is not None for one in told["steps"]] == [True] * 7
+    # What it rests on is all of them, and the ledger's word on the deploy
+    assert len(told["rests_on"]) == 8
+    assert told["rests_on"][-1][0] == streams.LEDGER_RECORDED.key
 
 
 def test_what_is_not_archived_yet_is_told_from_redis(world, explain):
