@@ -228,6 +228,8 @@ def _lines(answer: Answer) -> Iterator[str]:
         noun = "entry" if count == 1 else "entries"
         yield f"{holds}: {count} {noun} of {log}{root}"
         yield from (_row(index, entry) for index, entry in answer.verdict.entries)
+    if answer.kind == ARCHIVE and not answer.verdict.entries:
+        yield "NOT PROVEN: it holds the proof of no entry"
     yield from answer.believed
     if not answer.believed:
         yield (
