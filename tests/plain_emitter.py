@@ -61,8 +61,8 @@ def nested(name: str, value: Any, indent: str) -> Iterator[str]:
 
 def scalar(name: str, value: Any) -> str | None:
     if isinstance(value, str):
-        is_time = name in emitter.TIMES and emitter._is_time.__wrapped__(value)
-        return value if is_time else emitter._text(value)
+        is_time = name in emitter.TIMES and emitter.is_time.__wrapped__(value)
+        return value if is_time else emitter.text(value)
     if value is None:
         return "null"
     if isinstance(value, (bool, int)):
@@ -73,7 +73,7 @@ def scalar(name: str, value: Any) -> str | None:
 
 
 def key(name: str, indent: str) -> str:
-    shown = emitter._text(name)
+    shown = emitter.text(name)
     if len(shown) <= emitter.LONGEST_SIMPLE_KEY:
         return f"{shown}:"
     return f"? {shown}\n{indent}:"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from quantum_ops.ledger import reader, render
+from quantum_ops.ledger import reader, render, sheets
 from quantum_ops.ledger.folder import Folder
 
 PART_BYTES = 24 * 1024
@@ -36,7 +36,7 @@ def pending(folder: Folder) -> list[dict[str, Any]]:
     months = sorted(folder.base.glob("*.yaml")) if folder.base.is_dir() else []
     for path in [folder.changelog, *(one for one in months if _MONTH_FILE.fullmatch(one.name))]:
         content = path.read_bytes() if path.exists() else b""
-        if content and content != render.changelog([]):
+        if content and content != sheets.changelog([]):
             found += parts(path.name, content)
     return found
 

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ class Files:
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.cache = folder.cache
+        # Most of a path is the same for thousands of pages.
+        self._real = cache(os.path.realpath)
 
     def path(self, name: str) -> Path:
         """Where the projection ``name`` stands; a symbolic link is followed, and stays one."""
@@ -74,7 +77,9 @@ class Files:
         path = self.folder.changelog
         if name != render.CHANGELOG:
             path = (path.parent if beside else self.folder.base) / name
-        return Path(os.path.realpath(path))
+        folder, _, last = str(path).rpartition("/")
+        real = f"{self._real(folder or '/')}/{last}"
+        return Path(os.path.realpath(real) if os.path.islink(real) else real)  # noqa: PTH114 - as above
 
     def rendered(self, name: str) -> bytes | None:
         """What was last rendered into ``name``, as it lies there or beside; None if it does not."""

@@ -43,6 +43,7 @@ _ANOTHER_TYPE = re.compile(
     r"|[0-9]{4}-[0-9].*"  # a date or a time
     r"|(?i:null|true|false|yes|no|on|off|y|n)"
 )
+_LONGEST_WORD = len("false")
 _LITERAL_LINE = re.compile(rf"(?! *(?:```|~~~))(?:{_SHOWN}*{_INK})?")
 _ESCAPED = re.compile(f'[^ -~{_LETTERS}]|["\\\\]')
 _ONLY_TEXT = {str}
@@ -86,7 +87,7 @@ def block(data: Mapping[str, Any]) -> str:
 
 def line(name: str, value: str) -> str:
     """What ``block`` writes for a text that has no end of line in it."""
-    if name in TIMES and _is_time(value):
+    if name in TIMES and is_time(value):
         return f"{_KEYS[name]} {value}"
     return f"{_KEYS[name]} {_TEXTS[value]}"
 
@@ -118,7 +119,7 @@ def _nested(name: str, value: Any, indent: str) -> Iterator[str]:
 def _scalar(name: str, value: Any) -> str | None:
     """``value`` on one line, or None if it takes more."""
     if isinstance(value, str):
-        return value if name in TIMES and _is_time(value) else _text(value)
+        return value if name in TIMES and is_time(value) else text(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -132,13 +133,14 @@ def _scalar(name: str, value: Any) -> str | None:
     raise TypeError(f"{name}: {type(value).__name__} cannot stand in the ledger: write it as text")
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
+    """A text on one line: plain if it is read as that very text, else quoted."""
     plain = (
         _PLAIN.fullmatch(value)
         and ": " not in value
         and " #" not in value
         and value[-1] not in " :"
-        and not _ANOTHER_TYPE.fullmatch(value)
+        and ((value[0] > "9" and len(value) > _LONGEST_WORD) or not _ANOTHER_TYPE.fullmatch(value))
     )
     return value if plain else f'"{_ESCAPED.sub(_escape, value)}"'
 
@@ -150,7 +152,7 @@ def _lines(value: str) -> str:
     if ends:
         lines.pop()
     if lines[0][:1] in ("", " ") or not lines[-1] or not all(map(_LITERAL_LINE.fullmatch, lines)):
-        return _text(value)
+        return text(value)
     return "\n".join(["|" if ends else "|-", *(f"  {line}" if line else "" for line in lines)])
 
 
@@ -171,11 +173,11 @@ class _Memo(dict[str, str]):
 
 
 def _key(name: str) -> str:
-    shown = _text(name)
+    shown = text(name)
     return f"{shown}:" if len(shown) <= LONGEST_SIMPLE_KEY else f"? {shown}\n:"
 
 
-_TEXTS = _Memo(_text)
+_TEXTS = _Memo(text)
 _KEYS = _Memo(_key)
 _INNER_KEYS = _Memo(lambda name: _key(name).replace("\n", "\n  "))
 
@@ -188,7 +190,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _is_time(value: str) -> bool:
+def is_time(value: str) -> bool:
     """Whether ``value`` is a moment that exists; YAML 1.1 readers stumble over any other."""
     found = _TIME.fullmatch(value)
     if not found:

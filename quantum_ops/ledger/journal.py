@@ -130,7 +130,7 @@ class Journal:
     def backwards(self) -> Iterator[bytes]:
         """The same, newest first; reads no more than it gives."""
         for path in reversed(self.folder.segments()):
-            end, _ = _end(path)
+            end, _ = whole_end(path)
             if end:
                 yield from _backwards(path, end - 1)
 
@@ -161,11 +161,11 @@ class Journal:
     def _tail(self) -> Tail:
         torn = []
         for path in reversed(self.folder.segments()):
-            end, size = _end(path)
+            end, size = whole_end(path)
             if end < size:
                 torn.append(self._cut(path, end))
             if end:
-                line = _last_line(path, end)
+                line = last_line(path, end)
                 try:
                     seq = canonical.load(line)["seq"]
                 except (ValueError, KeyError) as error:
@@ -208,7 +208,7 @@ def _lock(number: int, path: Path, patience_s: float) -> None:
             return
 
 
-def _end(path: Path) -> tuple[int, int]:
+def whole_end(path: Path) -> tuple[int, int]:
     """Where the last whole line of a segment ends, and the segment's size."""
     with path.open("rb") as file:
         size = at = file.seek(0, os.SEEK_END)
@@ -235,7 +235,8 @@ def _backwards(path: Path, end: int) -> Iterator[bytes]:
     yield later
 
 
-def _last_line(path: Path, end: int) -> bytes:
+def last_line(path: Path, end: int) -> bytes:
+    """The line of a segment that ends at ``end``, without its LF."""
     with path.open("rb") as file:
         start = max(end - READ_BACK_BYTES, 0)
         file.seek(start)

@@ -93,9 +93,9 @@ def name(part: Part) -> str:
     return f"{FOLDER}/{month}.md" if number == 1 else f"{FOLDER}/{month}-part-{number}.md"
 
 
-def chunk(seq: int, block: str) -> bytes:
+def chunk(seq: int, block: bytes) -> bytes:
     """One entry as it stands in the changelog: the number of its record, and its block, fenced."""
-    return f"<!-- record {seq} -->\n```yaml\n{block}```\n".encode()
+    return b"<!-- record %d -->\n```yaml\n%b```\n" % (seq, block)
 
 
 def marked(entry: bytes, operation_id: str, seq: int) -> bytes:
@@ -152,7 +152,7 @@ def page(part: Part, entries: Sequence[bytes]) -> bytes:
     older = ""
     if number > 1:
         older = f" · [older ones of this month]({name((month, number - 1)).split('/')[1]})"
-    up_to = max(max(seqs(one)) for one in entries)
+    up_to = max(map(newest, entries))
     head = _PAGE_HEAD % (title.encode(), older.encode(), up_to, month.encode())
     return head + b"\n".join(reversed(entries))
 
@@ -162,9 +162,10 @@ def legacy_section(file: str, size: int, shown: bytes) -> bytes:
     return _LEGACY_HEAD % (file.encode(), size) + shown
 
 
-def seqs(entry: bytes) -> list[int]:
-    """The numbers of the records that an entry's text comes from: its own, and of what undid it."""
-    return [int(one) for one in _NUMBER.findall(entry, 0, entry.find(b"\n"))]
+def newest(entry: bytes) -> int:
+    """The newest of the records that an entry's text comes from: its own, and of what undid it."""
+    seqs = entry[len(b"<!-- record ") : entry.index(b" -->")]
+    return int(seqs) if seqs.isdigit() else max(map(int, _NUMBER.findall(seqs)))
 
 
 def up_to(text: bytes) -> int | None:

@@ -7,12 +7,16 @@ wherever it might not (a lost cache, a changed file, a kill in between), everyth
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 
-from quantum_ops.ledger import adopt, drift, pages, render, tail
+from quantum_ops.ledger import adopt, drift, pages, render, sheets, tail
 from quantum_ops.ledger.drift import Drift, Files
 from quantum_ops.ledger.folder import Folder
+from quantum_ops.ledger.journal import Journal
+from quantum_ops.ledger.quick import Entry
 
 _PLACE = "place.json"
 
@@ -44,43 +48,48 @@ def rebuild(folder: Folder) -> list[Drift]:
     With an empty journal a hand-written file stays what it is: the first entry adopts it.
     """
     files = Files(folder)
-    place, contents = _everything(folder)
-    up_to = contents.entries[-1].seq if contents.entries else 0
+    journal = tail.Snapshot.take(folder)
+    place = journal.place()
+    up_to = next(filter(None, map(_seq, Journal(folder).backwards())), 0)
     by_hand = _by_hand(files, place)
-    found = [
-        files.put(name, content, up_to, _is_ours(contents, name, content))
-        for name, content in contents.files().items()
-        if name not in by_hand
-    ]
-    _remember(files, place, contents.counts(), up_to)
-    return [one for one in found if one]
+    found: dict[str, Drift | None] = {}
+    made = sheets.Sheets(journal.blocks)
+    for name, content in made.each():
+        if name not in by_hand:
+            found[name] = files.put(name, content, up_to, _is_ours(journal, name, content))
+    _remember(files, place, made.counts, up_to)
+    return [one for one in found.values() if one]
 
 
 def check(folder: Folder) -> list[str]:
     """What is not byte for byte as the journal renders it, a line for each; changes nothing."""
     files = Files(folder)
-    place, contents = _everything(folder)
-    wanted = contents.files()
-    by_hand = _by_hand(files, place)
-    told = []
-    for name, content in wanted.items():
+    journal = tail.Snapshot.take(folder)
+    by_hand = _by_hand(files, journal.place())
+    told = {}
+    known = {files.path(name) for name in by_hand}
+    for name, content in sheets.Sheets(journal.blocks).each():
         path = files.path(name)
-        if name in by_hand:
-            continue
-        if not path.exists():
-            told.append(f"{path} is missing")
-        elif path.read_bytes() != content:
-            told.append(f"{path} is not what the journal renders")
-    known = {files.path(name) for name in [*wanted, *by_hand]}
+        known.add(path)
+        told[path] = "" if name in by_hand else _compared(path, content)
     there = [
         *(folder.changelog.parent / pages.FOLDER).glob("*.md"),
         *folder.base.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].yaml"),
     ]
-    return told + [
+    return [f"{path} {problem}" for path, problem in told.items() if problem] + [
         f"{path} is nothing that the journal renders"
         for path in sorted(there)
         if path.resolve() not in known
     ]
+
+
+def _compared(path: Path, content: bytes) -> str:
+    """What is wrong with the file that should hold ``content``; empty if nothing is."""
+    try:
+        same = path.read_bytes() == content
+    except FileNotFoundError:
+        return "is missing"
+    return "" if same else "is not what the journal renders"
 
 
 def _by_hand(files: Files, place: tail.Place) -> set[str]:
@@ -94,22 +103,21 @@ def _by_hand(files: Files, place: tail.Place) -> set[str]:
     return {name for name in names if pages.up_to(files.path(name).read_bytes()) is None}
 
 
-def _everything(folder: Folder) -> tuple[tail.Place, render.Contents]:
-    found = tail.after(folder, tail.Place())
-    lines, place = found or ([], tail.Place())
-    return place, render.read(lines)
-
-
-def _is_ours(contents: render.Contents, name: str, content: bytes) -> Callable[[bytes], bool]:
+def _is_ours(journal: tail.Snapshot, name: str, content: bytes) -> Callable[[bytes], bool]:
     """Whether an earlier state of the journal rendered this, or a kill cut our writing short."""
 
     @cache
     def older(seq: int) -> bytes | None:
         # Record `seq` last touched the page; it may have been in the changelog still back then.
-        return contents.until(seq).files(every_page=True).get(name)
+        lines = itertools.takewhile(lambda line: _seq(line) <= seq, journal.lines())
+        return sheets.files([*lines], every_page=True).get(name)
+
+    @cache
+    def adopted() -> bytes | None:
+        return render.legacy(journal.lines()).get(name)
 
     def asked(found: bytes) -> bool:
-        if found == contents.legacy.get(name):
+        if found == adopted():
             return True
         if name.endswith(".yaml"):
             return content.startswith(found)
@@ -117,6 +125,12 @@ def _is_ours(contents: render.Contents, name: str, content: bytes) -> Callable[[
         return seq is not None and older(seq) == found
 
     return asked
+
+
+def _seq(line: bytes) -> int:
+    """The number of an entry's record; 0 if the line is none."""
+    entry = render.show(line)
+    return entry.seq if entry else 0
 
 
 def _remember(files: Files, place: tail.Place, counts: dict[str, int], up_to: int) -> None:
@@ -144,7 +158,7 @@ class _Update:
         self.lines, self.place = found
         self.inside, self.legacy = self._split(text)
         self.pages: dict[pages.Part, list[bytes]] = {}
-        self.months: dict[str, list[str]] = {}
+        self.months: dict[str, list[bytes]] = {}
 
     def run(self) -> list[Drift]:
         """Take in the new lines and write the files that they change."""
@@ -179,7 +193,7 @@ class _Update:
             entries = entries[size:]
         return found, legacy
 
-    def _take(self, entry: render.Entry) -> None:
+    def _take(self, entry: Entry) -> None:
         if entry.rollback_of:
             self._mark(entry)
         number = self.counts[entry.month] = self.counts.get(entry.month, 0) + 1
@@ -205,7 +219,7 @@ class _Update:
             raise _RenderAllError
         return pages.split(text)[0][::-1]
 
-    def _mark(self, entry: render.Entry) -> None:
+    def _mark(self, entry: Entry) -> None:
         """Say on the operation that was rolled back by which it was."""
         for part, _ in pages.parts(self.counts):
             inside = part in self.inside or part in self.pages
@@ -226,12 +240,12 @@ class _Update:
 
         self.drifts.append(self.files.put(name, content, self.up_to, ask_all))
 
-    def _extend(self, month: str, blocks: Sequence[str]) -> None:
+    def _extend(self, month: str, blocks: Sequence[bytes]) -> None:
         name = f"{month}.yaml"
         if self.counts[month] == len(blocks):
             self._put(name, render.month_text(month, blocks))
             return
-        done, found = self.files.extend(name, "".join(blocks).encode(), self.since, self.up_to)
+        done, found = self.files.extend(name, b"".join(blocks), self.since, self.up_to)
         if not done:
             raise _RenderAllError
         self.drifts.append(found)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quantum_ops.ledger import adopt, drift, pages, project, render
+from quantum_ops.ledger import adopt, drift, pages, project, render, sheets
 from tests.ledger_rig import Shelf, operation, record, rollback
 from tests.yaml_readers import FULL
 
@@ -24,16 +24,14 @@ def shelf(tmp_path) -> Shelf:
 def rebuilt(monkeypatch) -> list[int]:
     """Grows by one whenever everything is rendered."""
     times: list[int] = []
-    everything = project._everything
-    monkeypatch.setattr(
-        project, "_everything", lambda folder: times.append(1) or everything(folder)
-    )
+    real = project.rebuild
+    monkeypatch.setattr(project, "rebuild", lambda folder: times.append(1) or real(folder))
     return times
 
 
 def as_rendered(shelf: Shelf) -> None:
     """The files are what the whole journal renders, and nothing else lies there."""
-    assert shelf.files() == render.files(shelf.lines())
+    assert shelf.files() == sheets.files(shelf.lines())
     assert project.check(shelf) == []
 
 
@@ -152,11 +150,11 @@ def test_rebuilding_twice_gives_the_same_bytes_and_any_prefix_what_it_gave_then(
             history[number] = shelf.files()
     lines = shelf.lines()
     for number, files in history.items():
-        assert render.files(lines[:number]) == files
+        assert sheets.files(lines[:number]) == files
     project.rebuild(shelf)
     once = shelf.files()
     project.rebuild(shelf)
-    assert shelf.files() == once == render.files(lines)
+    assert shelf.files() == once == sheets.files(lines)
 
 
 def test_an_edited_changelog_is_told_and_never_overwritten(shelf):
@@ -173,7 +171,7 @@ def test_an_edited_changelog_is_told_and_never_overwritten(shelf):
     # then it stands as it was edited, a copy is kept, and ours is beside it
     assert shelf.changelog.read_bytes() == edited
     assert first.kept.read_bytes() == edited
-    assert (shelf.root / f"{MAIN}.rendered").read_bytes() == render.changelog(shelf.lines())
+    assert (shelf.root / f"{MAIN}.rendered").read_bytes() == sheets.changelog(shelf.lines())
     # and it was news once
     assert (first.new, second.new) == (True, False)
     assert first.data()["sha256_found"] == drift.sha256(edited)
@@ -202,7 +200,7 @@ def test_every_other_file_is_guarded_too(shelf, name, rebuilt):
     assert rebuilt == [], "a drift that stays does not make every append render all"
     assert path.read_bytes() == edited
     beside = path.with_name(path.name + ".rendered")
-    assert beside.read_bytes() == render.files(shelf.lines())[name]
+    assert beside.read_bytes() == sheets.files(shelf.lines())[name]
     # another edit is another drift
     path.write_bytes(edited + b"# again\n")
     shelf.append(rollback(122, "OPS-2026-01-27-003"))
@@ -359,7 +357,7 @@ def test_a_symbolic_link_and_the_rights_of_a_file_stay(shelf, tmp_path):
     project.project(shelf)
     assert shelf.changelog.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
-    assert real.read_bytes() == render.changelog(shelf.lines())
+    assert real.read_bytes() == sheets.changelog(shelf.lines())
 
 
 def test_a_hand_written_changelog_is_kept_byte_for_byte(shelf):
@@ -407,7 +405,7 @@ def test_a_very_long_changelog_of_before_has_a_page_of_its_own(shelf):
 def test_nothing_is_adopted_where_nothing_was_written(shelf):
     assert adopt.pending(shelf) == []
     project.project(shelf)
-    assert shelf.changelog.read_bytes() == render.changelog([])
+    assert shelf.changelog.read_bytes() == sheets.changelog([])
     assert adopt.pending(shelf) == []
 
 
@@ -424,7 +422,7 @@ def test_a_torn_end_of_the_journal_is_not_rendered(shelf):
     with (shelf.journal / "2026-01.jsonl").open("ab") as file:
         file.write(b'{"torn')
     project.project(shelf)
-    assert shelf.files() == render.files(shelf.lines()[:1])
+    assert shelf.files() == sheets.files(shelf.lines()[:1])
 
 
 def test_a_line_that_is_none_is_named(shelf):

@@ -39,9 +39,16 @@ members = st.dictionaries(
     st.sampled_from(fields.ORDER) | st.sampled_from(["unknown", *CLOSE, "digest", "id", "seq"]),
     inside, max_size=8,
 )  # fmt: skip
+ids = st.one_of(st.just("OPS-2026-01-27-002"), hostile)
+times = st.one_of(st.sampled_from(TIMES), hostile)
+# What every line has that the tools record; half of them nothing stands in the way of.
 data = st.builds(
-    lambda found, more: {**found, **more}, members,
-    st.fixed_dictionaries({"operation_id": hostile, "outcome": hostile, "rollback_of": hostile}),
+    lambda found, more, undone: {**found, **more, **undone}, members,
+    st.fixed_dictionaries({
+        "operation_id": ids, "operation_name": hostile, "outcome": hostile,
+        "approval_timestamp": times, "execution_timestamp": times,
+    }),
+    st.one_of(st.just({}), st.fixed_dictionaries({"rollback_of": hostile})),
 )  # fmt: skip
 
 
@@ -54,7 +61,7 @@ def line_of(found, kind="operation.recorded", seq=7):
 
 def same(line):
     """Whether the line is shown as parsing it shows it; True too if it is left alone."""
-    shown = render._quick(line)
+    shown = quick.show(line)
     return shown is None or shown == render.entry(render.parsed(line))
 
 
@@ -70,46 +77,52 @@ def test_a_damaged_line_is_never_shown_as_if_it_were_whole(found, at, put, taken
     # given a line in which bytes were changed, put in or taken out
     line = line_of(found)
     damaged = line[: at % len(line)] + put + line[at % len(line) + taken :]
-    shown = render._quick(damaged)
+    shown = quick.show(damaged)
     # when it is shown without parsing / then parsing it gives the very same
     if shown is not None:
         assert shown == render.entry(render.parsed(damaged))
 
 
-DAMAGED = line_of({"operation_id": "x", "outcome": "ROLLBACK", "rollback_of": "y"})
+PLAIN = {"operation_id": "OPS-2026-01-27-002", "outcome": "y", "operation_name": "x",
+         "approval_timestamp": TIMES[0], "execution_timestamp": TIMES[0]}  # fmt: skip
+DAMAGED = line_of({**PLAIN, "notes": "n"})
 
 
 @pytest.mark.parametrize(
     ("part", "other"),
     [
-        (b'1-1\\"}', b"1-1\\e}"), (b'"ROLLBACK"', b' "ROLLBACK"'), (b'"x"', b'"x" '),
-        (b'"seq":7', b'"seq":07'), (b'"v":1', b'"v":1.0'), (b'"y"', b'"y"x'),
+        (b'1-1\\"}', b"1-1\\e}"), (b'"y"', b' "y"'), (b'"x"', b'"x" '), (b'"n"', b'"\0"'),
+        (b'"seq":7', b'"seq":07'), (b'"v":1', b'"v":1.0'), (b'"y"', b'"y"x'), (b'"n"', b"1\0"),
+        (b'"x"', b'"\0"'), (b'"x"', b'"\xff"'), (b'"n"', b'"\xff"'), (b'{"data"', b' {"data"'),
+        (b'-002","operation_name', b'-003","operation_name'), (b'"x"', b'"a\tb"'),
+        (b'"notes":"n"', b'"notes":{"operation_id":"n"}'), (b'"notes"', b'"outcome"'),
         (b'"h"', b'"\\u00g0"'),
         (b'"x"', b'"\\x"'), (b'"x"', b'"x","outcome":"x"'), (b"sha256:", b'sha256:"},"digest":"'),
     ],
 )  # fmt: skip
 def test_a_line_that_is_not_quite_canonical_is_parsed(part, other):
     line = DAMAGED.replace(part, other)
+    assert quick.show(DAMAGED) is not None
     assert line != DAMAGED
-    shown = render._quick(line)
+    shown = quick.show(line)
     assert shown is None or shown == render.entry(render.parsed(line))
 
 
 @pytest.mark.parametrize("line", [
-    b"", b"{}", b"not json", line_of({"operation_id": "x", "outcome": "y"}, "conflict.rejected"),
-    line_of({"operation_id": "x", "outcome": "y"}, "drift.detected"),
-    line_of({"operation_id": "x", "outcome": "y"}).replace(b"recorded", b"record\xff"),
-    line_of({"operation_id": "x", "outcome": "y", "notes": "a"}).replace(b'"a"', b'"\x01"'),
-    line_of({"operation_id": "x", "outcome": "y", "zzz": "a"}), line_of({"notes": "only"}),
-    line_of({"operation_id": "x", "outcome": "y", "services_status": {"a": "b", "notes": "c"}}),
+    b"", b"{}", b"not json", line_of(PLAIN, "conflict.rejected"), line_of(PLAIN, "drift.detected"),
+    line_of(PLAIN).replace(b"recorded", b"record\xff"), line_of({**PLAIN, "operation_id": "x"}),
+    line_of({**PLAIN, "notes": "a"}).replace(b'"a"', b'"\x01"'), line_of({**PLAIN, "zzz": "a"}),
+    line_of({**PLAIN, "services_status": {"a": "b", "notes": "c"}}), line_of({"notes": "only"}),
+    line_of({**PLAIN, "outcome": "ROLLBACK", "rollback_of": "OPS-2026-01-27-001"}),
+    line_of({**PLAIN, "operation_name": 'with "quotes"'}), line_of({**PLAIN, "notes": 1.5}),
 ])  # fmt: skip
 def test_what_is_not_plain_is_left_to_parsing(line):
     assert quick.show(line) is None
 
 
 def test_what_the_tools_record_is_shown_quickly():
-    # given entries as they are, with evidence, a rollback, notes that need quotes
-    asked = request(notes="a: b #c", outcome="ROLLBACK", rollback_of="OPS-2026-01-27-001",
+    # given an entry as they are, with evidence, and notes that need quotes
+    asked = request(notes="a: 100%b %s #c", operation="— 5% of it: #1",
                     allowed_services=["a", "b"], allowed_paths=["x/"],
                     evidence={"git_commit": "a" * 40, "git_dirty": True, "proof_file": {
                         "sha256": "1234", "sha256_full": "12" * 32, "size_bytes": 5,
@@ -117,10 +130,29 @@ def test_what_the_tools_record_is_shown_quickly():
                         "redis_snapshot": "# redis-cli GET x\nv\n"})  # fmt: skip
     line = line_of(entry.data(asked, "OPS-2026-01-27-002", NOON))
     # when they are shown / then nothing had to be parsed, and every byte is the same
-    shown = render._quick(line)
+    shown = quick.show(line)
     assert shown == render.entry(render.parsed(line))
-    assert (shown.operation_id, shown.rollback_of) == ("OPS-2026-01-27-002", "OPS-2026-01-27-001")
+    assert (shown.operation_id, shown.rollback_of) == ("OPS-2026-01-27-002", "")
+    # and again, now that it remembers
+    assert quick.show(line) == shown
+
+
+def test_a_line_that_was_shown_says_nothing_of_one_that_only_looks_like_it():
+    # given a line of which everything is remembered
+    line = line_of({**PLAIN, "services_status": {"a": "b"}})
     assert quick.show(line) is not None
+    # when the same pieces stand in others, at places where they are no members
+    for part, other in [
+        (b'"data":{', b'"data":{{'),
+        (b',"operation_id":', b'"operation_id":'),
+        (b'"x"', b'"x""'),
+        (b'-002","', b'-002" ,"'),
+        (b'}},"dig', b'},"dig'),
+    ]:
+        damaged = line.replace(part, other, 1)
+        assert damaged != line
+        # then none of them is taken for an operation
+        assert quick.show(damaged) is None
 
 
 @settings(max_examples=20_000 if FULL else 200, deadline=None)
@@ -136,9 +168,10 @@ def test_the_emitter_writes_what_the_plain_one_writes(found):
 def test_what_is_remembered_stays_bounded():
     for number in range(3 * emitter._MOST_KEPT):
         emitter.block({"notes": f"text {number}", f"name {number}": ["x"]})
-        quick._MEMBERS["notes"][f'"text {number}"']
+        quick.show(line_of({**PLAIN, "notes": f"text {number}"}))
     assert len(emitter._TEXTS) <= emitter._MOST_KEPT
-    assert len(quick._MEMBERS["notes"]) <= quick._MOST_KEPT
+    assert 0 < len(quick._MEMBERS["notes"]) <= quick._MOST_KEPT
+    assert 0 < len(quick._BLOCKS) <= quick._MOST_KEPT
 
 
 def test_the_rig_s_lines_are_lines_of_the_journal():
