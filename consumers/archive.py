@@ -31,12 +31,13 @@ def begin(context: Context) -> None:
 
 
 def look(context: Context) -> None:
-    """tick: what was lost, what is to be told, what is to be proven."""
+    """tick: what was lost, what is to be told, what is to be proven, what is to be looked up."""
     keeper: Keeper = context.held
     keeper.scan(context.group)
     keeper.settle(context.clock.monotonic_s())
     keeper.trim(context.clock.monotonic_s(), context.clock.now_s())
     keeper.note_groups(context.clock.monotonic_s(), context.clock.now_s())
+    keeper.index()
     keeper.report(context.vitals)
 
 

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from quantum_ops.events import ApplyResult
 
 FIELD = "order_id"
+PLACES = ("order_id", "details", "steps_results")
+"""Fields of a result that may hold it."""
 _SHAPE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 """Exchange ids are digits, client ids at most 36 of these."""
 _NO_ORDER = re.compile(r"-\d+|[0.]+", re.ASCII)

@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     cat.add_argument("--until", default="", metavar="WHEN", help="the same; both are included")
     cat.add_argument("--event", action="store_true", help="decoded: {stream, id, event or error}")
-    actions.add_parser("reindex", help="make indexes and marks of sealed segments anew")
+    actions.add_parser("reindex", help="make indexes, marks and lookups of sealed segments anew")
     actions.add_parser("key", help="the public key of its log, for whoever verifies its proofs")
     trim = actions.add_parser("trim", help="what may leave Redis; only --yes removes it")
     trim.add_argument("stream", nargs="*", help="only these streams")
@@ -194,11 +194,12 @@ def _event(entry: Any) -> dict[str, Any]:
 
 
 def _reindex(folder: Folder, _args: argparse.Namespace) -> int:
-    from quantum_ops.history import sealing
+    from quantum_ops.history import lookup, sealing
 
     for name in folder.names():
         if not folder.raw(name).exists():
             made = sealing.reindex(folder, name)
+            lookup.make(folder, name)
             print(f"{name}: {made.lines} lines, {len(made.blocks)} blocks")
     return 0
 

@@ -94,6 +94,14 @@ class Folder:
         """Eight bytes for each line of the segment; see quantum_ops/history/marks.py."""
         return self.base / f"{name.number:08d}-{name.day}.marks"
 
+    def lookup(self, name: Name) -> Path:
+        """What finds entries of a sealed segment by a plan or so; see history/pages.py."""
+        return self.base / f"{name.number:08d}-{name.day}.lookup"
+
+    def resume(self, name: Name) -> Path:
+        """How far the open segment was read; see quantum_ops/history/resume.py."""
+        return self.base / f"{name.number:08d}-{name.day}.resume"
+
     def names(self) -> list[Name]:
         """All segments, oldest first."""
         found = set()

@@ -20,6 +20,7 @@ from quantum_ops.history import gaps, groups, scan, trim, writer
 from quantum_ops.history.books import Books
 from quantum_ops.history.errors import DamagedError, DiskRefusedError
 from quantum_ops.history.folder import Folder
+from quantum_ops.history.indexer import Indexer
 from quantum_ops.history.writer import Writer
 from quantum_ops.ledger import checkpoint
 from quantum_ops.ledger.errors import CheckpointError
@@ -58,6 +59,7 @@ class Keeper:
         self._readers = readers
         self._publisher = Publisher(db, patience_s=1.0)
         self._exit = contextlib.ExitStack()
+        self._indexer = Indexer(self.folder, log)
         self.writer: Writer | None = None
         self._books: Books | None = None
         self._odd: dict[tuple[str, str], list[str]] = {}
@@ -192,6 +194,11 @@ class Keeper:
         except OSError as error:
             raise DiskRefusedError(f"{self.folder.groups}: {error.strerror or error}") from error
         self._noted = found
+
+    def index(self) -> None:
+        """Make what lets readers seek instead of reading all, a little at a time."""
+        if self.writer is not None:
+            self._indexer.turn(self.writer.sealed, *self.writer.growing())
 
     def close(self) -> None:
         """Save and checkpoint everything, and let the next process in."""

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 
-from quantum_ops.history import blocks, entry, segment
+from quantum_ops.history import blocks, entry, resume, segment
 from quantum_ops.history.blocks import FIRST, LAST, Block, Key, Spans
 from quantum_ops.history.entry import Entry
 from quantum_ops.history.errors import DamagedError
@@ -74,6 +74,10 @@ class Archive:
         for one in self.segments:
             blocks.merge(found, one.spans)
         return found
+
+    def blocks(self, number: int) -> Sequence[Block]:
+        """What lies where in ``segments[number]``; of sealed ones the last few are remembered."""
+        return self._blocks(number)
 
     def read(
         self,
@@ -216,7 +220,8 @@ def _look(folder: Folder, name: Name, frontier: merkle.Frontier) -> Segment:
         return Segment(folder, name, summary(folder, name))
     try:
         with open(number, "rb", closefd=False) as file:
-            growing, _ = segment.read_open(file, folder.raw(name), frontier.size, frontier)
+            known = resume.resumed(folder, name, file, frontier)
+            growing, _ = segment.read_open(file, folder.raw(name), frontier.size, frontier, known)
     except BaseException:
         os.close(number)
         raise

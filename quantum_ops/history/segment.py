@@ -38,14 +38,18 @@ class Torn:
 
 
 def read_open(
-    file: BinaryIO, path: Path, first: int, frontier: merkle.Frontier
+    file: BinaryIO,
+    path: Path,
+    first: int,
+    frontier: merkle.Frontier,
+    known: Growing | None = None,
 ) -> tuple[Growing, Torn]:
     """What the open segment in ``file`` holds, and what is torn off at its end.
 
-    ``frontier`` is the tree before it, which grows. Raises :class:`DamagedError` naming the line
-    that is none.
+    ``frontier`` is the tree before it, which grows; with ``known`` the file is read on behind what
+    that holds. Raises :class:`DamagedError` naming the line that is none.
     """
-    growing = Growing(first, frontier)
+    growing = known or Growing(first, frontier)
     rest = b""
     while chunk := file.read(blocks.BLOCK_BYTES):
         whole, newline, rest = (rest + chunk).rpartition(b"\n")
@@ -176,6 +180,7 @@ class Segment:
         self.lines = found.lines
         self.spans = found.spans if isinstance(found, Summary) else found.spans()
         self.sealed = isinstance(found, Summary)
+        self.sha256 = found.sha256 if isinstance(found, Summary) else ""
         self._found = found
         self._number = number
 

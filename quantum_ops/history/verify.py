@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import zstandard
 
-from quantum_ops.history import blocks, marks, salvage, sealing, segment
+from quantum_ops.history import blocks, lookup, marks, salvage, sealing, segment
 from quantum_ops.history.blocks import Growing
 from quantum_ops.history.errors import DamagedError
 from quantum_ops.history.folder import Folder, Name
@@ -217,6 +217,10 @@ class _Look:
         elif made.packed_sha256 != known.packed_sha256:
             why = "its file is not the one that was written, though its lines are all intact"
             self._fault(packed, 0, why)
+        odd = lookup.problem(segment.Segment(self.folder, name, made)) if known else ""
+        if odd:
+            why = f"{odd}; make it anew with: ./run archive reindex"
+            self._fault(self.folder.lookup(name).name, 0, why)
 
     def _skip(self, name: Name, before: int) -> None:
         """Go on behind a segment that cannot be read, with what its index says of the tree."""

@@ -107,6 +107,10 @@ class Writer:
         """Bytes of the open segment."""
         return self._growing.size
 
+    def growing(self) -> tuple[Name | None, Growing]:
+        """Name of the open segment, None if there is none, and what is durable of it."""
+        return self._name, self._growing
+
     def spans(self) -> Spans:
         """How many entries of each stream are durable, with the lowest and the highest id."""
         return {key: Span(one.count, one.low, one.high) for key, one in self._spans.items()}
