@@ -78,10 +78,10 @@ def add_format(parser: argparse.ArgumentParser, letters: Mapping[str, str]) -> N
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    short = ", ".join(f"%%{letter} {name}" for letter, name in letters.items())
+    short = "".join(f"%%{letter} {name}, " for letter, name in letters.items())
     parser.add_argument(
         "-F", "--format", type=parse, default=Format("text", {}), metavar="FORMAT",
-        help=f"text, json (one object a line), raw, or a template: {short}, %%{{NAME}} of json",
+        help=f"text, json (one object a line), raw, or a template: {short}%%{{NAME}} of json",
     )  # fmt: skip
     parser.add_argument(
         "--json", dest="format", action="store_const", const=Format("json", {}), help="as -F json"

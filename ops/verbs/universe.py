@@ -1,4 +1,4 @@
-"""Show the universe; list and accept removals that the churn guard holds."""
+"""Show the universe, what changed in it, its held removals; accept these."""
 
 from __future__ import annotations
 
@@ -12,11 +12,38 @@ from ops.terminal import safe
 if TYPE_CHECKING:
     import walrus
 
+    from quantum_ops.history.blocks import Key
+
 EXIT = {"fresh": 0, "stale": 3, "missing": 4}
+raw = True
+"""A moment may begin with a dash (-1h), which argparse takes for an option."""
+USAGE = 2
+EPILOG = """\
+T is 2026-01-27T06:15:30Z (UTC without a zone), -1h (ago), an id (1769494530123-0) or now:
+
+  ./run universe diff -1d now
+  ./run universe history BTCUSDT
+
+diff and history are answered by the archive. Exit code: 0; show: 3 stale, 4 missing; accept: 1
+nothing to accept; diff, history: 1 the archive cannot be read, 2 usage, 4 no archive or no such
+symbol, 75 no universe was told of by then.
+"""
+
+
+def run_raw(argv: list[str]) -> int:
+    """See ops.__main__."""
+    from ops import dashed
+    from ops.__main__ import parser_of
+
+    parser = parser_of("universe")
+    assert parser is not None  # noqa: S101 - it is made by configure() below
+    return run(parser.parse_args(dashed.mark(argv)))
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """See ops.__main__."""
+    """The arguments of every action."""
+    from ops import asking
+
     parser.add_argument("--json", action="store_true", help="show as one JSON object")
     actions = parser.add_subparsers(dest="action", metavar="ACTION")
     show = actions.add_parser("show", help="what gates may rely on now (the default)")
@@ -27,12 +54,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("held", help="removals that wait to be believed")
     accept = actions.add_parser("accept", help="believe the held removals at the next fetch")
     accept.add_argument("sha256", nargs="?", default="", help="only if this set is still the one")
-    parser.set_defaults(action="show")
+    diff = actions.add_parser("diff", help="what came, went and changed from T1 to T2")
+    diff.add_argument("first", metavar="T1", help="the earlier moment")
+    diff.add_argument("second", metavar="T2", nargs="?", default="now", help="default: now")
+    history = actions.add_parser("history", help="when a symbol came, went, changed")
+    history.add_argument("symbol", metavar="SYMBOL")
+    for one in (diff, history):
+        asking.configure(one)
+    parser.set_defaults(action="show", prove="", archive="")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code: 0 fresh, 3 stale, 4 missing; 1 if there is nothing to accept."""
+    """Exit code: see EPILOG."""
     from ops.target import open_db
+
+    if args.action in ("diff", "history"):
+        return _past(args)
 
     db = open_db()
     if args.action == "held":
@@ -40,6 +77,55 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "accept":
         return _accept(db, args.sha256)
     return _show(db, as_json=args.json)
+
+
+def _past(args: argparse.Namespace) -> int:
+    """What the archive says of it."""
+    from ops import asking, dashed, output
+
+    verb = f"universe {args.action}"
+    if args.json:  # it stood before the action
+        args.format = output.Format("json", {})
+    if args.action == "history":
+        return asking.answered(verb, lambda: _history(args, verb))
+    try:
+        first, second = (asking.moment(dashed.unmark(one)) for one in (args.first, args.second))
+        if first > second:
+            raise ValueError(f"T1 ({asking.whole(first)}) is later than T2; write it the other way")  # noqa: TRY301 - told as any other below
+    except ValueError as error:
+        print(f"{verb}: {error}", file=sys.stderr)
+        return USAGE
+    return asking.answered(verb, lambda: _diff(args, verb, first, second))
+
+
+def _diff(args: argparse.Namespace, verb: str, first: Key, second: Key) -> int:
+    from ops import asking, asof_view
+    from quantum_ops.asof import changes
+
+    search = asking.opened(args.archive)
+    answer = changes.between(search, first, second)
+    asking.note(search, verb, first, second)
+    if answer.after.changed is None:
+        raise asking.Unanswered(
+            asking.NOT_YET, f"no universe was told of by {asking.whole(second)}"
+        )
+    told = {"from": asking.whole(first), "to": asking.whole(second), "what": "universe diff"}
+    return asking.tell(search, args, answer, told, lambda: asof_view.difference(answer))
+
+
+def _history(args: argparse.Namespace, verb: str) -> int:
+    from ops import asking, asof_view
+    from quantum_ops.asof import changes
+
+    search = asking.opened(args.archive)
+    answer = changes.of_symbol(search, args.symbol)
+    asking.note(search, verb)
+    if not answer.steps and not answer.listed:
+        raise asking.Unanswered(
+            asking.NO_SUCH, f"no universe in the archive ever named a symbol {args.symbol}"
+        )
+    told = {"what": "universe history"}
+    return asking.tell(search, args, answer, told, lambda: asof_view.history(answer))
 
 
 def _show(db: walrus.Database, *, as_json: bool) -> int:

@@ -43,6 +43,9 @@ def test_after_a_demo_a_flushed_server_comes_back(system):
     wait_until(lambda: db.xlen(streams.UNIVERSE_CHANGED.key) >= 2, 60, "changes of the universe")
     symbols = load_universe(db, now_s=0.0).symbols
     assert symbols
+    seconds, micros = db.time()
+    # Behind that moment nothing is added any more: what is asked about it is asked for good.
+    then = f"{seconds * 1000 + micros // 1000 - 1}-{2**64 - 1}"
     before, memory = contents(db), keys(db, *OURS)
     ids = {key: rows[-1][0].decode() for key, rows in before.items() if rows}
 
@@ -54,6 +57,7 @@ def test_after_a_demo_a_flushed_server_comes_back(system):
         )
 
     wait_until(is_archived, 30, "all of that is archived")
+    answers = as_of(system, then, before)
     # When somebody wipes the server
     db.flushall()
     told = system.verb("restore", "--trading-streams")
@@ -76,6 +80,8 @@ def test_after_a_demo_a_flushed_server_comes_back(system):
         if ":symbol:" in key:
             assert members.items() <= known[key].items()
     assert load_universe(db, now_s=0.0).symbols
+    # And what was true then is answered as it was then, to the letter
+    assert as_of(system, then, before) == answers
     # And the programs are at work again; what they tell has no gap and nothing twice
     system.wait_ready(60)
     found = [
@@ -90,6 +96,21 @@ def test_after_a_demo_a_flushed_server_comes_back(system):
     assert FINDING in names
     assert not names & {"archive_gap", "order_id_reused", "plan_executed_again"}
     assert system.verb("restore", "--check", "--trading-streams").returncode == 0
+
+
+def as_of(system, then: str, before) -> list[str]:
+    """Everything that can be asked about a moment, of the first order that was executed."""
+    rows = [row[1] for row in before[streams.APPLY_RESULT.key]]
+    results = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+    executed = next(one for one in results if one.get(b"order_id"))
+    plan_id, order_id = executed[b"plan_id"].decode(), executed[b"order_id"].decode()
+    asked = (["universe"], ["permits", plan_id], ["order", order_id], ["ledger", "--effective"])
+    told = [system.verb("as-of", then, *words, "--json") for words in asked]
+    told.append(system.verb("universe", "diff", "2026-01-01", then, "--json"))
+    assert [one.returncode for one in told] == [0] * len(told), [one.stderr for one in told]
+    assert json.loads(told[1].stdout)["results"][0]["order_id"] == order_id
+    assert json.loads(told[3].stdout)["records"] >= 1
+    return [one.stdout for one in told]
 
 
 def db_rows(db, key: str):
