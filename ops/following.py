@@ -85,6 +85,7 @@ class Follower:
         self._is_seeded = False
         self._looked_s = float("-inf")
         self._waiting: list[Told] = []
+        self._found = False
 
     def batch(self) -> list[Told]:
         """What came since; empty if nothing did or the server is away. Raises for a refusal."""
@@ -107,12 +108,13 @@ class Follower:
         if self._is_away:
             self._note("Redis is back")
         self._is_away = False
+        self._found = bool(rows)
         return self._in_order(rows)
 
     @property
     def is_at_end(self) -> bool:
-        """Whether the last batch held everything that was there."""
-        return not self._waiting and not self._is_away
+        """Whether the last batch found nothing that is still to be given."""
+        return not (self._found or self._waiting or self._is_away)
 
     def _seed(self) -> None:
         """Know the newest entries before each place: they tell the stream from another one."""

@@ -65,15 +65,17 @@ def run(
     # The place to go on from is fixed before anything is read: nothing falls in between.
     tops = {key: sight.newest if sight else START for key, sight in seen.items()}
     left = wanted.most
-    for one in _history(db, wanted, tops):
-        if not left:
-            return
-        emit(one)
-        left -= 1
+    if wanted.follow and wanted.since.kind in ("start", "id", "moment"):
+        # All of it by the follower, which goes on where a server that went away was left.
+        tops = dict.fromkeys(tops, _before(offsets.first(wanted.since)))
+    else:
+        for one in _history(db, wanted, tops):
+            if not left:
+                return
+            emit(one)
+            left -= 1
     if not wanted.follow or not left:
         return
-    if wanted.since.kind in ("id", "moment"):
-        tops = {key: max(top, _before(offsets.first(wanted.since))) for key, top in tops.items()}
     follower = Follower(db, tops, note)
     while not is_over():
         for one in _passing(follower.batch(), wanted.filters):
@@ -83,7 +85,8 @@ def run(
             if not left:
                 return
         # By the server's own ids nothing more can come up to there, give or take its clock.
-        if wanted.until != LAST and time.time() * 1000 > wanted.until[0] + 1000:
+        is_past = wanted.until != LAST and time.time() * 1000 > wanted.until[0] + 1000
+        if is_past and follower.is_at_end:
             return
 
 
