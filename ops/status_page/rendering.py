@@ -56,13 +56,14 @@ def verdict(made: Verdict, seen: Picture) -> Markup:
     # The word alone is announced when it changes: reasons may change with every look.
     word = tag("span", made.word, class_="word", role="status")
     head = tag("p", mark, word, _reason(worst), class_=f"verdict {made.word.lower()}")
+    cure = tag("p", "What to do:", _todo(worst), class_="note") if worst and worst.runbook else ""
     rest = made.reasons[1:]
-    items = [tag("li", _reason(one)) for one in rest[:MAX_REASONS]]
+    items = [tag("li", _reason(one), _todo(one)) for one in rest[:MAX_REASONS]]
     if len(rest) > MAX_REASONS:
         items.append(tag("li", f"and {len(rest) - MAX_REASONS} more"))
     where = f"{seen.profile or 'live'}, {seen.server.value or 'no server'}, seen "
     about = joined(where, moment(seen.taken_s))
-    return joined(head, tag("ul", *items, class_="reasons") if items else "", _note(about))
+    return joined(head, cure, tag("ul", *items, class_="reasons") if items else "", _note(about))
 
 
 def moment(epoch_s: float) -> Markup:
@@ -76,6 +77,13 @@ def _reason(one: Reason | None) -> Markup:
     if one is None:
         return tag("span", "everything is seen and in order", class_="why")
     return tag("a", one.text, href=f"#{one.about}", class_="why")
+
+
+def _todo(one: Reason) -> Markup:
+    """Where it stands what to do, as it is found in a checkout."""
+    if not one.runbook:
+        return text("")
+    return joined(" ", tag("span", f"docs/runbooks/{one.runbook}.md", class_="dim"))
 
 
 def _part(part: Part[Any], shown: Callable[[Any], Markup]) -> Markup:

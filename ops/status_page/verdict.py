@@ -23,11 +23,15 @@ OLD_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why it is not OK. ``about`` is the part of the page that shows more."""
+    """Why it is not OK. ``about`` is the part of the page that shows more.
+
+    ``runbook`` is what to do: a page of docs/runbooks, without its ending.
+    """
 
     word: Word
     text: str
     about: str
+    runbook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,9 @@ def aged(verdict: Verdict, age_s: float, every_s: float) -> Verdict:
 def _reasons(picture: Picture, behind_s: float) -> Iterator[Reason]:
     yield from _audit(picture.audit)
     if picture.server.problem:
-        yield Reason("attention", f"Redis does not answer: {picture.server.problem}", "server")
+        yield Reason(
+            "attention", f"Redis does not answer: {picture.server.problem}", "server", "redis-away"
+        )
     for name in PARTS[1:]:
         part: Part[Any] = getattr(picture, name)
         if part.problem and (name in WITHOUT_SERVER or not picture.server.problem):
@@ -68,7 +74,9 @@ def _reasons(picture: Picture, behind_s: float) -> Iterator[Reason]:
     letters = picture.letters.value
     if letters is not None and letters.count:
         more = " and more" if letters.more else ""
-        yield Reason("attention", f"{letters.count}{more} in the dead letter", "letters")
+        yield Reason(
+            "attention", f"{letters.count}{more} in the dead letter", "letters", "dead-letters"
+        )
 
 
 def _audit(part: Part[tuple[Audit, ...]]) -> Iterator[Reason]:
@@ -77,7 +85,12 @@ def _audit(part: Part[tuple[Audit, ...]]) -> Iterator[Reason]:
         # What was open when it was last seen is not settled by our not seeing it.
         for one in part.last or ():
             if one.state == "VIOLATED":
-                yield Reason("VIOLATION", f"{one.name}: {one.detail} when last seen", "audit")
+                yield Reason(
+                    "VIOLATION",
+                    f"{one.name}: {one.detail} when last seen",
+                    "audit",
+                    "violation-open",
+                )
         return
     for one in made:
         if one.state == "VIOLATED":
@@ -85,7 +98,7 @@ def _audit(part: Part[tuple[Audit, ...]]) -> Iterator[Reason]:
             if one.violations:
                 newest = one.violations[-1].finding
                 text += f", the newest {newest.finding} {newest.subject}".rstrip()
-            yield Reason("VIOLATION", text, "audit")
+            yield Reason("VIOLATION", text, "audit", "violation-open")
     for one in made:
         if one.state == "UNPROVEN":
             yield Reason("attention", f"{one.name} unproven: {one.detail}", "audit")
@@ -97,10 +110,15 @@ def _universe(picture: Picture) -> Iterator[Reason]:
         return
     if seen.universe.status != "fresh":
         text = f"the universe is {seen.universe.status}: {seen.universe.code}"
-        yield Reason("attention", text, "universe")
+        yield Reason("attention", text, "universe", "universe-stale")
     if seen.held:
         count = len(seen.held)
-        yield Reason("attention", f"{count} removals wait for ./run universe accept", "universe")
+        yield Reason(
+            "attention",
+            f"{count} removals wait for ./run universe accept",
+            "universe",
+            "universe-shrank",
+        )
 
 
 def _processes(picture: Picture) -> Iterator[Reason]:
@@ -115,7 +133,12 @@ def _processes(picture: Picture) -> Iterator[Reason]:
         yield Reason("attention", "no process is known", "processes")
     for row in seen.rows:
         if not row.fine:
-            yield Reason("attention", f"{row.name} is {row.ready}: {row.detail}", "processes")
+            yield Reason(
+                "attention",
+                f"{row.name} is {row.ready}: {row.detail}",
+                "processes",
+                "process-hangs" if row.ready == "STALE" else "process-down",
+            )
 
 
 def _groups(seen: GroupsSeen | None, behind_s: float) -> Iterator[Reason]:
@@ -125,21 +148,25 @@ def _groups(seen: GroupsSeen | None, behind_s: float) -> Iterator[Reason]:
         # Groups of strangers are shown; whether they work is their owners' business.
         if (one.stream, one.group) not in seen.ours:
             continue
-        problem = _lag(one, behind_s)
+        problem, runbook = _lag(one, behind_s)
         if problem:
-            yield Reason("attention", f"{one.group} on {short(one.stream)} {problem}", "groups")
+            text = f"{one.group} on {short(one.stream)} {problem}"
+            yield Reason("attention", text, "groups", runbook)
     missing = seen.ours - {(one.stream, one.group) for one in seen.lags}
     for stream, group in sorted(missing):
-        yield Reason("attention", f"{group} has no group on {short(stream)}", "groups")
+        yield Reason(
+            "attention", f"{group} has no group on {short(stream)}", "groups", "lag-unknown"
+        )
 
 
-def _lag(one: Lag, behind_s: float) -> str:
+def _lag(one: Lag, behind_s: float) -> tuple[str, str]:
+    """What is wrong with it, and its runbook."""
     if one.delivered is None:
-        return "has no group yet"
+        return "has no group yet", "lag-unknown"
     if one.entries is None or one.behind_s is None:
-        return "is behind by nobody knows how much"
+        return "is behind by nobody knows how much", "lag-unknown"
     if one.behind_s > behind_s:
-        return f"is more than {behind_s:g} s behind"
+        return f"is more than {behind_s:g} s behind", "consumer-behind"
     if one.lost:
-        return f"has lost {one.lost} entries, removed before it read them"
-    return ""
+        return f"has lost {one.lost} entries, removed before it read them", "entries-lost"
+    return "", ""

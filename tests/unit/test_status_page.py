@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,7 @@ from quantum_ops.ledger.summary import Summary
 from quantum_ops.universe import Universe
 
 BEHIND_S = 30.0
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 OURS = frozenset({("quantum:stream:apply.plan", "p33")})
 
 
@@ -104,6 +106,10 @@ def test_each_trouble_asks_for_attention_and_says_where(name, value):
     made = judge(dataclasses.replace(GOOD, **{name: known(value)}), behind_s=BEHIND_S)
     assert made.word == "attention"
     assert {reason.about for reason in made.reasons} == {name}
+    for reason in made.reasons:
+        assert not reason.runbook or (RUNBOOKS / f"{reason.runbook}.md").exists()
+    if name in ("groups", "letters"):
+        assert f"docs/runbooks/{made.reasons[0].runbook}.md" in rendering.verdict(made, GOOD)
 
 
 def test_groups_of_strangers_are_shown_and_change_no_verdict():
