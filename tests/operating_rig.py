@@ -31,16 +31,21 @@ class Operated:
         run = self.system.tree / "run"
         run.write_text(f'#!/bin/sh\n{PYTHON} -m ops "$@"\n')
         run.chmod(0o755)
-        started = self.system.verb("demo")
-        assert started.returncode == 0, started.stdout + started.stderr
-        self.prometheus = Prometheus(self.exporter, patient=patient)
+        try:
+            # Sixteen programs at once: on a busy machine that takes its time.
+            started = self.system.verb("demo", "--wait", "100", timeout_s=130)
+            assert started.returncode == 0, started.stdout + started.stderr
+            self.prometheus = Prometheus(self.exporter, patient=patient)
+        except BaseException:
+            self.system.close()
+            raise
 
     @property
     def db(self) -> Any:
         """A client of the demo's server."""
         return client.connect(RedisSettings(host="127.0.0.1", port=self.system.port))
 
-    def type(self, line: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
+    def type(self, line: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Type ``line`` into a shell in the checkout."""
         return subprocess.run(
             ["bash", "-c", line.replace("127.0.0.1:9790", f"127.0.0.1:{self.exporter}")],
@@ -48,7 +53,7 @@ class Operated:
             capture_output=True, text=True, check=False, timeout=timeout_s,
         )  # fmt: skip
 
-    def wait_firing(self, *names: str, timeout_s: float = 30) -> dict[str, list[dict[str, Any]]]:
+    def wait_firing(self, *names: str, timeout_s: float = 60) -> dict[str, list[dict[str, Any]]]:
         """Wait until all of these alerts fire; gives everything that does."""
 
         def firing() -> Any:
@@ -58,7 +63,7 @@ class Operated:
         found: Any = wait_until(firing, timeout_s, f"{names} fire")
         return found  # type: ignore[no-any-return]
 
-    def wait_clear(self, *names: str, timeout_s: float = 30) -> None:
+    def wait_clear(self, *names: str, timeout_s: float = 60) -> None:
         """Wait until none of these alerts fires."""
         wait_until(
             lambda: not set(names) & set(self.prometheus.firing()), timeout_s, f"{names} end"

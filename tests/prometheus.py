@@ -74,14 +74,15 @@ class Prometheus:
 
     def wait_scraped(self) -> None:
         """Wait for the first answer."""
-        wait_until(lambda: self.query("up == 1"), 20, f"a scrape; see {self.folder}/log")
+        wait_until(lambda: self.query("up == 1"), 60, f"a scrape; see {self.folder}/log")
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The series that ``expr`` gives now; nothing while Prometheus is not up."""
         try:
             return list(self._get("query", query=expr)["result"])
         except urllib.error.HTTPError as error:
-            told = error.read().decode()
+            with error:
+                told = error.read().decode()
             if error.code != 503:  # which it says until it has begun
                 pytest.fail(f"{expr}: {told}")
             return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,12 +17,13 @@ from tests.prometheus import RATE
 from tests.waiting import wait_until
 
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 if FULL else 150)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 if FULL else 240)]
 
 
 @pytest.fixture(scope="module")
 def operated():
-    made = Operated()
+    # In full rounds alerts hold for as long as they say, otherwise they fire with their condition
+    made = Operated(patient=FULL)
     # Behind from the beginning, so that somebody is when it is asked who is
     made.type("./run supervisorctl stop order_proof:order_proof-00")
     yield made
@@ -50,7 +52,7 @@ def test_each_panel_of_both_dashboards_shows_data(operated):
         return not empty
 
     try:
-        wait_until(filled, 30)
+        wait_until(filled, 60)
     except AssertionError:
         pytest.fail(f"no data: {sorted(empty)}")
 
@@ -64,11 +66,14 @@ FAULTS = {
 
 def test_three_alerts_fire_with_their_fault_and_clear_with_its_cure(operated):
     # Given a consumer that is stopped, a producer that is stopped, an entry that nobody can read
+    operated.prometheus.wait_scraped()
     done = operated.type("./run supervisorctl stop p33:p33-00 universe")
     assert done.returncode == 0, done.stdout
     operated.db.xadd(streams.DEPLOY_COMPLETED.key, {"operation": "no other field"})
+    # And a consumer that is killed
+    os.kill(operated.system.pids()["position_ledger-00"], signal.SIGKILL)
     # Then the three alerts fire, each for what is wrong, and link to a page that is there
-    found = operated.wait_firing(*FAULTS)
+    found = operated.wait_firing(*FAULTS, timeout_s=200 if FULL else 60)
     for name, labels in FAULTS.items():
         assert any(labels.items() <= alert["labels"].items() for alert in found[name]), found[name]
         assert (ROOT / found[name][0]["annotations"]["runbook_url"]).exists()
@@ -81,7 +86,10 @@ def test_three_alerts_fire_with_their_fault_and_clear_with_its_cure(operated):
     # Then they clear; dead letters of others stand until somebody settles those
     operated.wait_clear("QuantumGateBehind", "QuantumUniverseStale")
     letters = 'quantum_dead_letters_open{reason="undecodable"}'
-    wait_until(lambda: not operated.prometheus.query(letters), 10, "it is settled")
+    wait_until(lambda: not operated.prometheus.query(letters), 20, "it is settled")
+    # And the killed one came up again, which is counted
+    again = 'quantum_process_restarts_total{program="position_ledger"} == 1'
+    wait_until(lambda: operated.prometheus.query(again), 30, "it was started again")
 
 
 READS = re.compile(r"```sh\n(.*?)```", re.DOTALL)
@@ -151,7 +159,7 @@ def shape(line: str) -> str:
     """A line without what differs from day to day: numbers, spans, symbols, names, blanks."""
     line = re.sub(r"(\d[\d.]* [dhms]\b ?)+", "# ", line)
     line = re.sub(r"\b(?=\w*\d)[\w.:-]+|\b[A-Z]+USDT\b|\b(anna|ben)\b", "#", line)
-    risk = "READ_ONLY|LOW_RISK_CONFIG|SERVICE_RESTART|FILESYSTEM_WRITE"
+    risk = "READ_ONLY|LOW_RISK_CONFIG|SERVICE_RESTART|FILESYSTEM_WRITE|BUY|SELL"
     return " ".join(re.sub(risk, "#", line).split())
 
 
@@ -175,7 +183,7 @@ def test_the_five_questions_of_the_readme_are_answered_as_it_shows(operated, nam
         for one in map(json.loads, decided)
         if one["reason"] == "symbol_not_allowed" and one["symbol"] not in listed
     ]
-    real = {"186fa9f66719d6d5": denied[-1]["plan_id"], "1795658547184-0": named["LETTER"]}
+    real = {"c26a112a2e6bbd52": denied[-1]["plan_id"], "1795658547184-0": named["LETTER"]}
     # Then each is answered by one line that is typed
     for command, answer in shown.items():
         line = command
@@ -189,4 +197,4 @@ def test_the_five_questions_of_the_readme_are_answered_as_it_shows(operated, nam
             return done.returncode in {0, 3} and wanted <= told
 
         # The pretend exchange fails now and then, and somebody has to be behind for long enough
-        wait_until(answered, 30, f"{line}: {answer}")
+        wait_until(answered, 60, f"{line}: {answer}")
