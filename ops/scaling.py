@@ -61,12 +61,13 @@ def scale(
     number: int,
     *,
     wait_s: float,
-    told: Callable[[str], None],
+    told: Callable[[str, str, str], None],
 ) -> Verdict | None:
     """Start or drain, one after the other, until the first ``number`` processes run.
 
     The number is remembered first: whoever is killed in the middle of this can say it again, and so
-    can the next start. Gives the verdict of a process that did not become ready, None if all did.
+    can the next start. ``told`` gets a process, what became of it, and details. Gives the verdict
+    of a process that did not become ready, None if all did.
     """
     found = family(system.daemon(paths).processes(), program)
     check(found, number)
@@ -75,7 +76,7 @@ def scale(
         if process.state in BUSY_STATES:
             continue
         verdict = rolling.restart_one(paths, current, process, wait_s)
-        told(f"{process.name}: {verdict.ready} {verdict.detail}".rstrip())
+        told(process.name, verdict.ready, verdict.detail)
         if not verdict.is_fine:
             return verdict
     for process in reversed(found[number:]):
@@ -84,7 +85,7 @@ def scale(
         daemon = system.daemon(paths)
         daemon.stop(process)
         left = daemon.wait_stopped([process], lambda: None)
-        told(f"{process.name}: {'does not stop' if left else 'drained'}{_forget(current, process)}")
+        told(process.name, "does not stop" if left else "drained", _forget(current, process))
     return None
 
 
@@ -118,5 +119,5 @@ def _forget(current: Running, process: Process) -> str:
             left += max(0, run_script(db, DROP_CONSUMER, [stream.key], [process.program, name]))
         db.connection_pool.disconnect()
     except (redis.RedisError, OSError) as error:
-        return f"; its name stays in its groups ({error})"
-    return f"; {left} entries of it are claimed by the others" if left else ""
+        return f"its name stays in its groups ({error})"
+    return f"{left} entries of it are claimed by the others" if left else ""

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import argparse
 
+from ops import output
+
+LETTERS = {"n": "name", "l": "line"}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Which programs, how many lines, and whether to stay."""
     parser.add_argument("-f", "--follow", action="store_true", help="show what is added, until ^C")
-    parser.add_argument("-n", type=int, default=20, metavar="LINES", help="of each (default 20)")
+    parser.add_argument(
+        "-n", type=output.whole, default=20, metavar="LINES", help="of each (default 20)"
+    )
     parser.add_argument("program", nargs="*", help="program or process (default: all)")
+    output.add_format(parser, LETTERS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,11 +42,18 @@ def run(args: argparse.Namespace) -> int:
     # Made before the last lines are read, so that no line falls between the two.
     follower = Follower(folder, frozenset(chosen) if args.program else None)
     screen = Screen(chosen)
+
+    def show(name: str, line: str) -> None:
+        if args.format.is_text:
+            screen.show(name, line)
+        else:
+            print(args.format.line({"name": name, "line": line}, [line]), flush=True)
+
     for name in sorted(chosen):
         for line in last_lines(logs[name], args.n):
-            screen.show(name, line)
+            show(name, line)
     while args.follow:
         for name, line in follower.poll():
-            screen.show(name, line)
+            show(name, line)
         time.sleep(0.2)
     return 0

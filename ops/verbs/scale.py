@@ -7,9 +7,12 @@ import argparse
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Which program, and how many."""
+    from ops import telling
+
     parser.add_argument("program", help="name of a consumer, as status shows it without its number")
     parser.add_argument("number", type=int, help="processes that shall run; remembered over a stop")
     parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="per process")
+    telling.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,7 +21,9 @@ def run(args: argparse.Namespace) -> int:
 
     from ops import scaling, start, system
     from ops.daemon import AbsentError, HungError, RefusedByDaemonError
+    from ops.telling import Teller
 
+    tell = Teller(args.format)
     paths, current = system.find()
     try:
         with start.alone(paths):
@@ -28,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
                 args.program,
                 args.number,
                 wait_s=args.wait,
-                told=lambda line: print(line, flush=True),
+                told=tell.row,
             )
             sight = system.look(paths, current)
     except KeyError as error:
@@ -45,5 +50,5 @@ def run(args: argparse.Namespace) -> int:
         return 3
     mine = [verdict for verdict in sight.verdicts if verdict.process.program == args.program]
     up = sum(verdict.ready != "SPARE" for verdict in mine)
-    print(f"{args.program}: {up} of {len(mine)} declared run")
+    tell.line(f"{args.program}: {up} of {len(mine)} declared run")
     return 0 if all(verdict.is_fine for verdict in mine) else 3

@@ -66,7 +66,7 @@ def _start(args: argparse.Namespace) -> int:
     import sys
     import time
 
-    from ops import banner, foreground, scaling, start, system
+    from ops import banner, foreground, scaling, start, status_view, system
     from ops.log_tail import Follower
     from ops.warden import holds
 
@@ -81,7 +81,9 @@ def _start(args: argparse.Namespace) -> int:
             if current is not None:
                 scaling.start_wanted(paths)
                 sight = system.look(paths, current)
-                print(banner.already(sight, wanted))
+                print(
+                    banner.already(sight, wanted) if _is_text(args) else status_view.as_json(sight)
+                )
                 for line in start.complaint(sight):
                     note(line)
                 return 0
@@ -91,14 +93,22 @@ def _start(args: argparse.Namespace) -> int:
             scaling.start_wanted(paths)
             sight = start.wait_ready(paths, wanted, args.wait, lambda: asked.to_stop)
         if sight.is_ready:
-            print(banner.started(sight, time.monotonic() - began), flush=True)
+            if _is_text(args):
+                print(banner.started(sight, time.monotonic() - began), flush=True)
         else:
             for line in start.complaint(sight):
                 note(line)
             note(banner.unready(sight))
+        if not _is_text(args):
+            print(status_view.as_json(sight), flush=True)
         if args.foreground:
             return foreground.stay(paths, child, asked, follower, note)
     return 0 if sight.is_ready else 3
+
+
+def _is_text(args: argparse.Namespace) -> bool:
+    form = getattr(args, "format", None)
+    return form is None or form.is_text
 
 
 def seconds(text: str) -> float:

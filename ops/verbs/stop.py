@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
         reader.raise_if_left(error)
         print(error, file=sys.stderr)
         return 1
-    print(done)
+    form = getattr(args, "format", None)
+    print(done if form is None or form.is_text else form.line({"name": "system", "did": done}))
     return 1 if done.startswith("still there") else 0
 
 

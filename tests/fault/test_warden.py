@@ -14,6 +14,7 @@ import time
 import pytest
 
 from ops.daemon import Daemon
+from ops.warden import holds
 from quantum_ops import codec, streams
 from quantum_ops.events import AuditFinding, OpsProcess
 from tests.servers import Server
@@ -36,7 +37,8 @@ COMMAND = (
     """exec '%(ENV_QUANTUM_PYTHON)s' -m consumers fragile\""""
 )
 QUICK = {
-    "WARDEN_BACKOFF_BASE_SEC": "0.1", "WARDEN_SILENCE_SEC": "0.5",
+    "WARDEN_BACKOFF_BASE_SEC": "0.1", "WARDEN_SILENCE_SEC": "0.5", "WARDEN_MEMORY_GRACE_SEC": "0.5",
+    "WARDEN_MEMORY_LIMITS": "greedy=1",
 }  # fmt: skip
 
 
@@ -46,6 +48,7 @@ def system():
     (system.tree / "consumers" / "__main__.py").write_text(FRAGILE)
     shutil.copy(ROOT / "supervisor/conf.d/warden.conf", system.tree / "supervisor/conf.d")
     system.add("fragile", "consumers")
+    system.add("greedy", "consumers", extra="autostart=false\nnumprocs_start=1")
     stanza = system.tree / "supervisor/conf.d/fragile.conf"
     text = stanza.read_text().replace("startretries=100", "startretries=0")
     stanza.write_text(re.sub("(?m)^command=.*$", COMMAND.replace("\\", r"\\"), text))
@@ -136,6 +139,19 @@ def test_what_gave_up_comes_back_and_what_is_held_does_not(system, db):
     assert int(db.hget(streams.WARDEN_HEALS, "fragile:fatal")) >= 1
 
 
+def test_what_takes_too_much_memory_is_drained_and_starts_afresh(system, db):
+    # given a program that may have one MiB and has forty, started by hand
+    daemon = Daemon(system.paths.supervisor_socket)
+    greedy = next(one for one in daemon.processes() if one.name == "greedy-01")
+    daemon.start(greedy)
+    pid = wait_until(lambda: system.pids()["greedy-01"], 10, "it runs")
+    # then it is asked to end, does so in its own way, and is started again by supervisord
+    wait_until(lambda: system.pids()["greedy-01"] not in (0, pid), 20, "another one")
+    daemon.stop(greedy)
+    assert "process_over_memory" in findings(db, "greedy-01")
+    assert b"greedy-01" in db.lrange("drained", 0, -1)
+
+
 def test_kill_9_of_the_warden_and_of_the_server_lose_and_double_nothing(system, db):
     # given the ends of the warden, of a worker and of the server, all at once
     pids = system.pids()
@@ -160,12 +176,12 @@ def test_single_programs_stop_start_and_roll_by_one_verb_each(system, db):
     stopped = system.verb("stop", "fragile", "-F", "json")
     assert stopped.returncode == 0, stopped.stderr
     assert '"name": "fragile-00", "did": "stopped"' in stopped.stdout
-    assert "until it is started" in system.verb("hold").stdout
+    assert holds.read(system.paths)["fragile"].until_started
     assert "start it: ./run start fragile-00" in system.verb("status").stdout
     # when it is started, then the hold is over
     started = system.verb("start", "fragile")
     assert started.stdout.startswith("fragile-00: READY"), started.stderr
-    assert "nothing is on hold" in system.verb("hold").stdout
+    assert holds.read(system.paths) == {}
     # when a role rolls, then one is ready before the next, and the server stays
     before = system.pids()
     rolled = system.verb("restart", "--rolling", "consumers:*")
@@ -173,7 +189,7 @@ def test_single_programs_stop_start_and_roll_by_one_verb_each(system, db):
     names = [line.partition(":")[0] for line in rolled.stdout.splitlines()]
     assert names == ["fragile-00", "worker-00", "worker-01"]
     after = system.pids()
-    assert {name for name in before if before[name] == after[name]} == {
+    assert {name for name in before if before[name] == after[name] > 0} == {
         "feeder-00",
         "redis",
         "warden",
@@ -181,7 +197,7 @@ def test_single_programs_stop_start_and_roll_by_one_verb_each(system, db):
     # and supervisorctl knows the roles, too
     shown = system.verb("supervisorctl", "status", "consumers:*")
     assert [line.split()[0] for line in shown.stdout.splitlines()] == [
-        "fragile:fragile-00", "worker:worker-00", "worker:worker-01",
+        "fragile:fragile-00", "greedy:greedy-01", "worker:worker-00", "worker:worker-01",
     ], shown.stderr  # fmt: skip
     # and an unknown name lists what there is
     wrong = system.verb("stop", "p34")
