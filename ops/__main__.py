@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     parse = parser.parse_args
     if getattr(module, "intermixed", False):
         parse = parser.parse_intermixed_args
-    return int(module.run(parse(_joined(rest, getattr(module, "dashed", ())))))
+    return int(module.run(parse(_joined(rest, parser, getattr(module, "dashed", ())))))
 
 
 def parser_of(verb: str) -> argparse.ArgumentParser | None:
@@ -94,11 +94,14 @@ def _module(verb: str) -> ModuleType:
     return importlib.import_module(f"ops.verbs.{verb.replace('-', '_')}")
 
 
-def _joined(argv: Sequence[str], dashed: Sequence[str]) -> list[str]:
+def _joined(
+    argv: Sequence[str], parser: argparse.ArgumentParser, dashed: Sequence[str]
+) -> list[str]:
     """``argv`` with ``--since=-1h`` for ``--since -1h``, which argparse takes for an option."""
+    options = {name for one in parser._actions for name in one.option_strings}  # noqa: SLF001 - argparse has no public list of them
     found: list[str] = []
     for one in argv:
-        if found and found[-1] in dashed and one[:1] == "-" and one[1:2].isdigit():
+        if found and found[-1] in dashed and one[:1] == "-" and one not in options:
             found[-1] += f"={one}"
         else:
             found.append(one)

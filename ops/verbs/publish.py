@@ -64,6 +64,8 @@ MANY = {
     "redis_cmds": "commands whose replies are kept as evidence",
 }
 
+dashed = tuple(f"--{name}" for name in ONE)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """See ops.__main__."""

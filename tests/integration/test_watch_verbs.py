@@ -222,7 +222,7 @@ def test_a_deploy_is_published_and_says_what_the_ledger_made_of_it(
     rig = SignoffRig(valkey, tmp_path)
     monkeypatch.setenv("LEDGER_DIR", str(tmp_path))
     options = [part for name, value in DEPLOY.items() for part in (f"--{name}", value)]
-    options += ["--allowed_services", "a", "b,c", "--event_id", "run-7"]
+    options += ["--allowed_services", "a", "b,c", "--notes", "--force", "--event_id", "run-7"]
     # when the ledger is down, then nothing is lost, and it is not known what it will be
     code, [entry_id], told = run("publish", "deploy", *options, "--wait", "50ms")
     assert code == 75
@@ -232,6 +232,7 @@ def test_a_deploy_is_published_and_says_what_the_ledger_made_of_it(
     code, lines, _ = run("publish", "deploy", *options, "--wait")
     assert (code, lines) == (0, [entry_id, rig.ids()[0]])
     assert rig.operations()[0]["allowed_services"] == ["a", "b", "c"]
+    assert rig.operations()[0]["notes"] == "--force"
     code, [line], _ = run("publish", "deploy", *options, "--wait", "-F", "json")
     assert json.loads(line)["operation_id"] == rig.ids()[0]
     # and what the ledger refuses is told
