@@ -44,6 +44,8 @@ def as_object(story: Story, notes: list[str]) -> dict[str, Any]:
         "symbol": story.symbol,
         "universe_epoch": story.epoch,
         "symbol_in_universe": story.in_universe,
+        "universe_stale": story.standing.stale if story.standing else None,
+        "close_only": story.standing.closing if story.standing else None,
         "steps": [
             {
                 "at": moment(step.told.entry.ms),

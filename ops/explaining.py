@@ -14,19 +14,19 @@ import walrus
 
 from ops.target import open_db
 from quantum_ops import client, streams
+from quantum_ops.asof import universe
 from quantum_ops.events import DeployCompleted, LedgerRecorded, PermitDecided, UniverseChanged
 from quantum_ops.history import entry, naming, story
-from quantum_ops.history.blocks import LAST, Key
+from quantum_ops.history.blocks import Key
 from quantum_ops.history.folder import Folder
 from quantum_ops.history.reader import Archive, from_ms, until_ms
-from quantum_ops.history.story import Around, Story, Told
+from quantum_ops.history.search import Search
+from quantum_ops.history.story import Around, Standing, Story, Told
 
 PAGE = 1000
 HOUR_MS = 3_600_000
 RECORDED_MS = 600_000
 """How long after a deploy the ledger's word on it is looked for."""
-MOST_BACK = 100
-"""Universe changes that are looked through for the one whose epoch a gate named."""
 SOON = (streams.APPLY_PLAN.key, streams.PERMIT_DECIDED.key, streams.APPLY_RESULT.key)
 READ = (*naming.FIELD, streams.UNIVERSE_CHANGED.key, streams.DEPLOY_COMPLETED.key,
         streams.LEDGER_RECORDED.key)  # fmt: skip
@@ -34,14 +34,19 @@ READ = (*naming.FIELD, streams.UNIVERSE_CHANGED.key, streams.DEPLOY_COMPLETED.ke
 
 @dataclass
 class Sources:
-    """Where entries come from; ``archive`` is None if there is none, ``notes`` say what lacks.
+    """Where entries come from; ``search`` is None without an archive, ``notes`` say what lacks.
 
     ``newer`` are the server's entries behind the last archived ones, that may matter, by stream.
     """
 
-    archive: Archive | None
+    search: Search | None
     newer: dict[str, list[Told]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def archive(self) -> Archive | None:
+        """The archive, if there is one."""
+        return self.search.archive if self.search else None
 
     def newest(self, stream: str, until: Key) -> Told | None:
         """The last entry up to ``until``."""
@@ -59,10 +64,19 @@ class Sources:
 
     def about(self, wanted: set[bytes]) -> list[Told]:
         """The entries about one of these."""
-        found = [Told(one.entry, one.at) for one in naming.find(self.archive, wanted)] \
-            if self.archive else []  # fmt: skip
+        found = naming.find(self.search, wanted) if self.search else []
         late = [one for key in naming.FIELD for one in self.newer.get(key, ())]
-        return found + [one for one in late if naming.names(one.entry, wanted)]
+        told = [Told(one.entry, one.at) for one in found]
+        return told + [one for one in late if naming.names(one.entry, wanted)]
+
+    def of_epoch(self, epoch: int, until: Key) -> Told | None:
+        """The universe of that epoch, the newest one up to ``until``."""
+        for late in reversed(self.newer.get(streams.UNIVERSE_CHANGED.key, ())):
+            event = story.decoded(late.entry)
+            if isinstance(event, UniverseChanged) and event.epoch == epoch:
+                return late
+        found = universe.of_epoch(self.search, epoch, until) if self.search else None
+        return Told(found[0].entry, found[0].at) if found else None
 
 
 def open_sources(folder: Folder, plan_id: bytes) -> Sources:
@@ -71,7 +85,7 @@ def open_sources(folder: Folder, plan_id: bytes) -> Sources:
     Raises a transport error only if there is neither an archive nor a server.
     """
     archive = Archive(folder) if folder.names() else None
-    found = Sources(archive)
+    found = Sources(Search(archive) if archive else None)
     if archive is None:
         found.notes.append(f"there is no archive in {folder.base}: only what Redis still has")
     try:
@@ -117,7 +131,12 @@ def explain(sources: Sources, plan_id: bytes) -> Story | None:
     soon = [one.entry.key for one in about if one.entry.stream in SOON]
     first, last = (min(soon), max(soon)) if soon else (about[0].entry.key, about[0].entry.key)
     deploys = _deploys(sources, first, last)
-    around = Around(_universe(sources, about, first), deploys, _operations(sources, deploys))
+    around = Around(
+        _universe(sources, about, first),
+        _standing(sources, about, first),
+        deploys,
+        _operations(sources, deploys),
+    )
     shown = plan_id.decode("utf-8", "backslashreplace")
     return story.tell(shown, _once(about), around)
 
@@ -129,29 +148,31 @@ def _once(about: list[Told]) -> list[Told]:
 
 def _universe(sources: Sources, about: list[Told], first: Key) -> Told | None:
     """The universe that the gate saw, by its own word; else the last one before the plan."""
-    stream = streams.UNIVERSE_CHANGED.key
     for one in about:
         event = story.decoded(one.entry)
         if isinstance(event, PermitDecided) and event.universe_epoch:
-            until = one.entry.key
-            for _ in range(MOST_BACK):
-                found = sources.newest(stream, until)
-                if found is None:
-                    break
-                seen = story.decoded(found.entry)
-                if isinstance(seen, UniverseChanged) and seen.epoch == event.universe_epoch:
-                    return found
-                until = _before(found.entry.key)
+            found = sources.of_epoch(event.universe_epoch, one.entry.key)
+            if found:
+                return found
             sources.notes.append(
                 f"the universe of epoch {event.universe_epoch}, which the gate saw, is not known; "
                 "the last one before the plan is shown"
             )
             break
-    return sources.newest(stream, first)
+    return sources.newest(streams.UNIVERSE_CHANGED.key, first)
 
 
-def _before(key: Key) -> Key:
-    return (key[0], key[1] - 1) if key[1] else (key[0] - 1, LAST[1])
+def _standing(sources: Sources, about: list[Told], first: Key) -> Standing | None:
+    """How the universe stood when the plan came; None if the archive does not reach so far."""
+    if sources.search is None or all(one.at is None for one in about):
+        return None
+    found = universe.standing(sources.search, first)
+    if found is None:
+        return None
+    symbol = story.symbol_of(about)
+    closing = bool(symbol) and universe.close_only(sources.search, symbol, first)
+    told = Told(found.found.entry, found.found.at)
+    return Standing(found.stale, found.reason, told, closing)
 
 
 def _deploys(sources: Sources, first: Key, last: Key) -> list[Told]:

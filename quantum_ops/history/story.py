@@ -54,13 +54,26 @@ class Step(NamedTuple):
     more: str = ""
 
 
+class Standing(NamedTuple):
+    """How the universe stood for the plan: ``reason`` if it was stale, and the entry that says so.
+
+    ``closing`` says that the plan's symbol could only be closed.
+    """
+
+    stale: bool
+    reason: str
+    told: Told
+    closing: bool = False
+
+
 class Around(NamedTuple):
-    """What was there beside the plan: the universe (None if none is known), deploys before it.
+    """What was there beside the plan: the universe and how it stood (None: not known), deploys.
 
     ``operations`` is entry id of a deploy -> the ledger's operation id, and who says so.
     """
 
     universe: Told | None = None
+    standing: Standing | None = None
     deploys: Sequence[Told] = ()
     operations: Mapping[str, tuple[str, Told]] = MappingProxyType({})
 
@@ -70,6 +83,7 @@ class Story:
     """The story of ``plan_id``. ``remarks`` say what is odd or missing in it.
 
     ``in_universe`` says whether the symbol was in the universe; None if one of them is not known.
+    ``standing`` says how the universe stood.
     """
 
     plan_id: str
@@ -78,25 +92,30 @@ class Story:
     symbol: str = ""
     epoch: int | None = None
     in_universe: bool | None = None
+    standing: Standing | None = None
     beside: list[Told] = field(default_factory=list)
 
     @property
     def rests_on(self) -> list[tuple[str, str]]:
-        """Stream and id of every entry in it, and of those ``beside`` that say more of them."""
+        """Stream and id of each entry in it, and of those ``beside`` that say more of them."""
         told = [*(step.told for step in self.steps), *self.beside]
-        return [(one.entry.stream, one.entry.id) for one in told]
+        return list(dict.fromkeys((one.entry.stream, one.entry.id) for one in told))
 
 
 def tell(plan_id: str, about: Sequence[Told], around: Around) -> Story:
     """The story, from every entry about the plan (in any order, each once) and what was around."""
     story = Story(plan_id, symbol=symbol_of(about))
     story.beside = [one for _, one in around.operations.values()]
+    if around.standing:
+        story.standing = around.standing
+        story.beside.append(around.standing.told)
     told = [*about, *around.deploys]
     if around.universe:
         told.append(around.universe)
     for one in sorted(told, key=_place):
         story.steps.append(_step(one, story, around))
     _remark(story)
+    _remark_universe(story)
     return story
 
 
@@ -138,7 +157,9 @@ def _step(one: Told, story: Story, around: Around) -> Step:
         story.epoch = event.epoch
         if story.symbol:
             story.in_universe = story.symbol in event.symbols
+            closing = story.standing and story.standing.closing
             more = f"{story.symbol} is {'' if story.in_universe else 'NOT '}in it"
+            more += ", and can only be closed" if closing else ""
         detail = {"epoch": event.epoch, "mode": event.mode, "count": event.count,
                   "sha256": event.sha256, "symbol_in_it": story.in_universe}  # fmt: skip
     elif isinstance(event, ApplyResult):
@@ -180,11 +201,17 @@ def _remark(story: Story) -> None:
     orders = sorted({one.detail["order_id_found"] for one in executed} - {""})
     if len(orders) > 1:
         say(f"{len(orders)} orders are told of: {', '.join(orders)}")
-    if story.epoch is None:
-        say("no universe is known of that time")
     unread = sum("fields" in one.detail for one in story.steps)
     if unread:
         say(f"{unread} of its entries cannot be read as what they should be")
+
+
+def _remark_universe(story: Story) -> None:
+    say = story.remarks.append
+    if story.standing and story.standing.stale:
+        say(f"the universe was STALE: {story.standing.reason or 'no reason was told'}")
+    if story.epoch is None:
+        say("no universe is known of that time")
 
 
 def _by_kind(story: Story) -> dict[str, list[Step]]:

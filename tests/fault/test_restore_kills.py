@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
 KILLS = 60 if FULL else 3
-COUNT = 60_000 if FULL else 6_000
+COUNT = 30_000 if FULL else 6_000
 TWO = [streams.APPLY_PLAN.key, streams.PERMIT_DECIDED.key]
 FILLED = [streams.refilled(key) for key in TWO]
 
@@ -68,6 +68,7 @@ def assert_whole(db, start: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_killed_anywhere_it_goes_on_and_nobody_sees_half_of_it(server, archived):
     # Given an empty server
     base, start = archived
@@ -96,6 +97,7 @@ def test_killed_anywhere_it_goes_on_and_nobody_sees_half_of_it(server, archived)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_server_that_dies_under_it_has_all_of_it_in_the_end(archived):
     base, start = archived
     server = Server("valkey", "--appendonly", "yes", "--appendfsync", "always")

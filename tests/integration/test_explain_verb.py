@@ -121,9 +121,26 @@ def test_the_whole_story_of_a_trade_stands_in_order(world, explain):
     told = json.loads(explain(PLAN, "--json")[1])
     assert (told["universe_epoch"], told["symbol_in_universe"], told["remarks"]) == (2, True, [])
     assert [one["entry"] is not None for one in told["steps"]] == [True] * 7
-    # What it rests on is all of them, and the ledger's word on the deploy
-    assert len(told["rests_on"]) == 8
-    assert told["rests_on"][-1][0] == streams.LEDGER_RECORDED.key
+    # What it rests on is all of them, the ledger's word on the deploy, and what says not stale
+    beside = [stream for stream, _ in told["rests_on"][7:]]
+    assert beside == [streams.LEDGER_RECORDED.key, streams.UNIVERSE_CHANGED.key]
+
+
+def test_a_universe_that_was_stale_and_a_symbol_that_leaves_are_said(world, explain):
+    world.tell(-20, UniverseChanged(epoch=2, prev_epoch=1, mode="testnet", asof_epoch=1, count=1,
+                                    sha256="a", symbols_sha256="b", symbols=("BTCUSDT",),
+                                    close_only=("BTCUSDT",)))  # fmt: skip
+    flag = world.tell(-10, AuditFinding(auditor="universe", finding="universe_stale",
+                                        severity="warning", detail="http_429"))  # fmt: skip
+    plan(world, 0)
+    world.tell(5, AuditFinding(auditor="universe", finding="universe_fresh", severity="info"))
+    world.archive()
+    out = explain(PLAN)[1]
+    assert "BTCUSDT is in it, and can only be closed" in out
+    assert "! the universe was STALE: http_429" in out
+    told = json.loads(explain(PLAN, "--json")[1])
+    assert (told["universe_stale"], told["close_only"]) == (True, True)
+    assert [streams.AUDIT_FINDING.key, flag] in told["rests_on"]
 
 
 def test_what_is_not_archived_yet_is_told_from_redis(world, explain):
