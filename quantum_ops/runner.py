@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from quantum_ops import client, entry_id
 from quantum_ops.clock import Clock
@@ -27,13 +28,13 @@ from quantum_ops.inbox import (
     GroupGoneError,
     GroupMadeAnew,
     Inbox,
+    RawEntry,
     Receipt,
 )
 from quantum_ops.observe import BatchReport, Observer, Trouble
+from quantum_ops.pace import Pace
 
 PENDING_PAGE = 100
-SLICE = 128
-"""Entries of a batch after which their settlement is sent: the server works on it meanwhile."""
 CHECKPOINT_EVERY_S = 1.0
 CLAIM_EVERY_S = 2.0
 """Seconds between looks for idle entries; also the longest wait for a requeued dead letter."""
@@ -76,6 +77,7 @@ class Runner:
             consumer, context, bounds, clock, self._trouble, holding=self._holding
         )
         context.alive = lambda: on_idle("ready")
+        self._pace = Pace()
         self._heard: list[tuple[BatchReport, Receipt]] = []
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
@@ -159,18 +161,27 @@ class Runner:
                 # the state of these is fetched: a result finds its plan.
                 self.flush()
             good, events = self._work.prepared(stream, entries)
-            for start in range(0, len(good), SLICE):
-                # What has to be durable first is made so once for the whole batch.
-                if start and self._consumer.commit is None:
-                    self._submit()
-                part = slice(start, start + SLICE)
-                self._work.handle(stream, good[part], events and events[part])
+            self._handle(stream, good, events)
         if not size:
             self._idle()
         self._tell()
         self._checkpoint(now)
         self._on_idle("ready")
         return size
+
+    def _handle(self, stream: str, entries: list[RawEntry], events: list[Any] | None) -> None:
+        """Handle the entries, and let what came of them be settled by and by."""
+        done = 0
+        while done < len(entries):
+            # What has to be durable first is made so once for the whole batch.
+            if done and self._consumer.commit is None:
+                self._submit()
+            part = slice(done, done + self._pace.size)
+            begun_s = self._clock.monotonic_s()
+            self._work.handle(stream, entries[part], events and events[part])
+            count = len(entries[part])
+            self._pace.took(count, self._clock.monotonic_s() - begun_s)
+            done += count
 
     def flush(self) -> None:
         """Settle what is handled, without reading more."""

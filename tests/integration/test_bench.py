@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import audits, machine, pairs, place, workload
+from tests.bench import audits, machine, pairs, place, recovery, workload
 from tests.bench.cases import CASES
 from tests.script_box import redis_cli
 from tests.servers import binary
@@ -191,3 +191,19 @@ def test_audit_scripts_benchmark_refuses_a_wrong_answer(tmp_path):
             bench.paging()
     finally:
         bench.server.close()
+
+
+def test_recovery_tells_who_comes_back_and_who_does_not(tmp_path, monkeypatch):
+    # Given a server that is emptied under an idle worker
+    monkeypatch.setattr(recovery, "PATIENCE_S", 5.0)
+    server = place.Server(Path(binary("valkey")))
+    try:
+        # Then this runtime goes on, and a worker that dies of it is told with how many it left
+        told = recovery.flush(recovery.Trial(server, "ours", tmp_path))
+        assert told.good
+        assert told.text.startswith("all 20 after")
+        told = recovery.flush(recovery.Trial(server, "walrus", tmp_path))
+        assert not told.good
+        assert told.text == "0 of 20 handled; it ended with exit code 1"
+    finally:
+        server.close()

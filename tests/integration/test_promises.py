@@ -10,6 +10,7 @@ import time
 import pytest
 
 from quantum_ops import entry_id, streams
+from quantum_ops.clock import Clock
 from quantum_ops.consumer import consumer
 from quantum_ops.errors import Reject, Retry
 from quantum_ops.events import ApplyPlan, AuditFinding, DeadLetter
@@ -48,6 +49,38 @@ def test_every_entry_is_handled_once_in_order_and_acknowledged(backend):
     assert backend.pending(PLANS, "counter") == 0
     assert observer.troubles == []
     assert sum(report.acked for report in observer.reports) == 120
+
+
+class SlowClock(Clock):
+    """A clock on which ``spent_s`` seconds more have passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.spent_s
+
+
+def test_slow_work_is_settled_while_the_batch_goes_on(backend):
+    # Given 60 plans in one batch and a handler that takes 20 ms for each
+    for number in range(60):
+        backend.publish(plan(f"p{number}"))
+    clock = SlowClock()
+    unsettled: list[int] = []
+
+    @consumer(streams.APPLY_PLAN)
+    def slow(event, context):
+        clock.spent_s += 0.02
+        if event.plan_id == "p59":
+            # Then a kill at the last one would do over only the last few (50 ms), not all
+            wait_until(lambda: backend.pending(PLANS, "slow") <= 3, 10, "earlier ones settled")
+            unsettled.append(backend.pending(PLANS, "slow"))
+
+    runner, _ = backend.runner(slow, clock=clock)
+    backend.settle(runner)
+    assert unsettled
+    assert backend.pending(PLANS, "slow") == 0
 
 
 def test_typed_event_is_decoded_from_bytes(backend):
@@ -299,16 +332,17 @@ def test_entry_trimmed_while_pending_with_a_dead_process_is_recorded_as_lost_by_
 
 
 def test_entries_of_a_dead_process_are_taken_over_once(backend):
-    for number in range(20):
+    # Given a process that died with ten plans handled and none of them settled
+    for number in range(10):
         backend.publish(plan(f"p{number}"))
     dead, _ = backend.runner(counting([]), name="dead")
     dead.step(wait=False)
     calls: list[str] = []
     heir, _ = backend.runner(counting(calls), name="heir")
-    wait_until(lambda: heir.step(wait=False) or len(calls) == 20, what="twenty taken over")
+    wait_until(lambda: heir.step(wait=False) or len(calls) == 10, what="ten taken over")
     backend.settle(heir)
-    assert calls == [f"p{number}" for number in range(20)]
-    assert {backend.get(f"count:p{number}") for number in range(20)} == {b"1"}
+    assert calls == [f"p{number}" for number in range(10)]
+    assert {backend.get(f"count:p{number}") for number in range(10)} == {b"1"}
 
 
 def test_two_processes_share_the_work_of_one_group(backend):

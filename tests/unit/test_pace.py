@@ -1,0 +1,45 @@
+"""How much is handled before it is settled: by number for quick handlers, by time for slow ones."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quantum_ops.pace import FIRST, GROWTH, LONGEST_S, MOST, Pace
+
+
+def after(seconds_each: float, slices: int = 6) -> Pace:
+    pace = Pace()
+    for _ in range(slices):
+        pace.took(pace.size, pace.size * seconds_each)
+    return pace
+
+
+def test_quick_handlers_are_settled_by_the_most_there_may_be():
+    assert after(1e-6).size == MOST
+    assert after(0.0).size == MOST
+
+
+def test_slow_handlers_are_settled_by_time():
+    # given handlers of 2 ms, then as many as fit into the time; of a minute, one by one
+    assert after(0.002).size == int(LONGEST_S / 0.002)
+    assert after(60.0).size == 1
+
+
+def test_a_handler_that_turns_slow_is_believed_at_once_and_a_quick_one_by_and_by():
+    pace = after(1e-6)
+    pace.took(MOST, MOST * 0.01)
+    assert pace.size == 5
+    pace.took(5, 5e-6)
+    assert pace.size == 5 * GROWTH
+
+
+@given(st.lists(st.tuples(st.integers(1, MOST), st.floats(0, 1e6)), max_size=20))
+def test_there_is_always_a_next_slice_and_never_too_large_a_one(slices):
+    pace = Pace()
+    assert pace.size == FIRST
+    for count, seconds in slices:
+        pace.took(count, seconds)
+        assert 1 <= pace.size <= MOST
+        if seconds > 0:
+            assert pace.size == 1 or pace.size * seconds / count <= LONGEST_S * 1.01
