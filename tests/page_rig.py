@@ -108,7 +108,7 @@ class Site:
     def __enter__(self) -> Self:
         self.looker.start()
         self._thread.start()
-        wait_until(lambda: self._server.started and self.looker.newest.number, what="page is up")
+        wait_until(lambda: self._server.started and self.looker.newest.number, 30, "page is up")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -70,7 +70,7 @@ def _pictures(folder: Path, world: World, place: Path) -> None:
 
 def _shot(browser: Browser, site: Site, path: Path, scheme: str, width: int = 1200) -> None:
     browser.scheme(scheme)
-    browser.size(width, 900)
+    browser.size(width, 640)  # what is seen first, and no more: pictures are kept for ever
     browser.open(site.url)
     time.sleep(SETTLE_S)  # the pictures want looks that were taken after what they show
     browser.screenshot(path)

@@ -44,13 +44,13 @@ def site(world, tmp_path):
     ledger.one("first")
     ledger.one(HOSTILE)
     with Site(world.db, ledger.folder.base) as made:
-        wait_until(lambda: verdict_of(made.port) == ["OK"])
+        wait_until(lambda: verdict_of(made.port) == ["OK"], 30)
         yield made
 
 
 def shows(browser, selector, words):
     """Wait until what stands there says so."""
-    wait_until(lambda: words in browser.text(selector), 15, f"{selector} shows {words!r}")
+    wait_until(lambda: words in browser.text(selector), 30, f"{selector} shows {words!r}")
 
 
 def test_it_is_live_without_a_reload(browser, world, site):
