@@ -247,7 +247,7 @@ def _gates(seen: tuple[picture.Decided, ...]) -> Markup:
     return joined(
         tag("p", f"{total} plans: {permitted} permitted, {total - permitted} denied"),
         table(("gate", "decision", "reason", "plans"), rows, "decisions by reason", plain=(1, 3)),
-        _note("why one plan was denied: ./run decisions --plan ID"),
+        _note("why one plan was denied: ./run explain PLAN_ID"),
     )
 
 
