@@ -12,6 +12,7 @@ from ops.doctor.snapshot import Snapshot
 
 Check = Callable[[Snapshot], Iterator[Finding]]
 OTHERS = 0o007
+LAST_PORT = 65535
 LOW_BYTES = 1 << 30
 LOW_SHARE = 0.05
 SKEW_MS = 1000.0
@@ -26,13 +27,17 @@ def settings(seen: Snapshot) -> Iterator[Finding]:
 
 
 def ports(seen: Snapshot) -> Iterator[Finding]:
-    """A port that somebody else has."""
-    if seen.port_taken:
+    """A port that somebody has while the program that is to have it does not run."""
+    up = {one.process.program for one in seen.verdicts if one.process.state == "RUNNING"}
+    for one in seen.ports:
+        if not one.taken or one.program in up:
+            continue
+        theirs = f"use what is there: REDIS_URL=redis://127.0.0.1:{one.number} ./run; or "
         yield problem(
             "ports",
-            f"port {seen.port} on 127.0.0.1 is taken, and the server that is to have it is down",
-            f"use what is there: REDIS_URL=redis://127.0.0.1:{seen.port} ./run; or another port: "
-            f"REDIS_PORT={seen.port + 1} ./run",
+            f"port {one.number} on 127.0.0.1 is taken, and {one.program}, whose it is, is down",
+            f"{theirs if one.program == 'redis' else ''}take another: {one.setting}="
+            f"{one.number + 10 if one.number < LAST_PORT - 10 else 9790}",
         )
 
 

@@ -13,14 +13,21 @@ from typing import TypeVar
 from ops import archive_place, leftovers, system
 from ops.daemon import AbsentError, Daemon, HungError, RefusedByDaemonError
 from ops.doctor import exchange_clock, server_facts
-from ops.doctor.snapshot import Disk, FileMode, ServerFacts, Snapshot
+from ops.doctor.snapshot import Disk, FileMode, Port, ServerFacts, Snapshot
 from ops.leftovers import Leftover
 from ops.paths import Paths
 from ops.running import Running
 from ops.system import Sight
 from quantum_ops import client, env_files, knobs
 from quantum_ops.errors import ConfigurationError
-from quantum_ops.settings import SECTIONS, LedgerSettings, PositionsSettings, UniverseSettings
+from quantum_ops.settings import (
+    SECTIONS,
+    ExporterSettings,
+    LedgerSettings,
+    PositionsSettings,
+    StatusPageSettings,
+    UniverseSettings,
+)
 
 T = TypeVar("T")
 _OTHERS, _EVERYBODY_ELSE = 0o007, 0o077
@@ -48,8 +55,7 @@ def take(*, ask_exchange: bool = False) -> Snapshot:
         settings=tuple(dict.fromkeys(problems)),
         url=client.shown(current.url),
         owned=current.owned,
-        port=current.port,
-        port_taken=bool(current.owned and sight.server.problem and _is_taken(current.port)),
+        ports=tuple(_ports(current)),
         supervisor=sight.state,
         supervisor_problem=daemon_problem,
         verdicts=tuple(sight.verdicts),
@@ -77,6 +83,20 @@ def _try(work: Callable[[], T], problems: list[str]) -> T | None:
     except ConfigurationError as error:
         problems.extend(error.lines)
         return None
+
+
+def _ports(current: Running) -> Iterable[Port]:
+    """The ports that programs of ours listen on; 0 is none."""
+    page = _try(lambda: knobs.load(StatusPageSettings), [])
+    exporter = _try(lambda: knobs.load(ExporterSettings), [])
+    wanted = [
+        (current.port if current.owned else 0, "redis", "REDIS_PORT"),
+        (page.port if page else 0, "status_page", "QUANTUM_STATUS_PAGE_PORT"),
+        (exporter.port if exporter else 0, "exporter", "QUANTUM_EXPORTER_PORT"),
+    ]
+    for number, program, setting in wanted:
+        if number:
+            yield Port(number, program, setting, _is_taken(number))
 
 
 def _is_taken(port: int) -> bool:

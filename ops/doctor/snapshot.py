@@ -36,6 +36,16 @@ class FileMode:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """One port of this machine that a program of ours listens on, and whether somebody does now."""
+
+    number: int
+    program: str
+    setting: str
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ServerFacts:
     """What the server answered. ``problem`` says why it did not; then nothing else is known.
 
@@ -69,9 +79,7 @@ class Snapshot:
     url: str = ""
     """Address of the server, fit to be shown."""
     owned: bool = True
-    port: int = 6379
-    port_taken: bool = False
-    """Whether somebody listens on it; asked only if the server is to be ours and is not up."""
+    ports: tuple[Port, ...] = ()
     supervisor: str = ""
     """State of supervisord; empty if none runs."""
     supervisor_problem: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from ops.daemon import Process
-from ops.readiness import BEATING_ROLES, Verdict
+from ops.readiness import Verdict
 from quantum_ops.lifeline import EX_CONFIG
 from quantum_ops.settings import WardenSettings
 
@@ -74,8 +74,7 @@ def limit_bytes(process: Process, settings: WardenSettings) -> int:
     """Resident bytes that ``process`` may have; 0 is no limit."""
     if process.program in {SERVER, NAME}:
         return 0
-    default = settings.memory_mb if process.role in BEATING_ROLES else 0
-    return dict(settings.memory_limits).get(process.program, default) * _MIB
+    return dict(settings.memory_limits).get(process.program, settings.memory_mb) * _MIB
 
 
 def wait_s(heals: int, settings: WardenSettings) -> float:

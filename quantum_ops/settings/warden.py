@@ -58,7 +58,7 @@ class WardenSettings:
         "WARDEN_MEMORY_MB",
         whole(0, 9_999_999, "MiB"),
         1024,
-        "Resident memory one process of a consumer or producer may have, in MiB; 0 is no limit. "
+        "Resident memory one process may have, in MiB; 0 is no limit. "
         "The server has none: an append-only file is not loaded faster for being killed.",
     )
     memory_limits: tuple[tuple[str, int], ...] = knob(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ops import server_binary
 from ops.doctor import checks, exchange_clock, flaws, server_checks
-from ops.doctor.snapshot import Disk, FileMode, ServerFacts, Snapshot
+from ops.doctor.snapshot import Disk, FileMode, Port, ServerFacts, Snapshot
 from ops.leftovers import Leftover
 from ops.readiness import Verdict
 from ops.server_binary import Flavour
@@ -72,7 +72,8 @@ def with_lag(**changes) -> Snapshot:
 
 RED = [
     (checks.settings, replace(HEALTHY, settings=("P33_X=1: no",)), "problem", "P33_X=1"),
-    (checks.ports, replace(HEALTHY, port_taken=True), "problem", "port 6379"),
+    (checks.ports, replace(HEALTHY, ports=(Port(6379, "redis", "REDIS_PORT", taken=True),)),
+     "problem", "port 6379"),
     (checks.disk, replace(HEALTHY, disks=(Disk("data", "/d", GIB // 2, 100 * GIB),)), "problem",
      "512 MiB free"),
     (checks.disk, replace(HEALTHY, disks=(Disk("data", "/d", GIB, GIB, 1, 1000),)), "problem",
@@ -200,3 +201,8 @@ def test_the_exchange_tells_how_far_this_clock_is_off():
     exchange.close()
     assert why == ""
     assert abs(skew / 1000 - time.time()) < 3600
+
+
+def test_a_port_is_no_problem_when_its_own_program_has_it():
+    mine = Port(9790, "p33", "QUANTUM_EXPORTER_PORT", taken=True)
+    assert list(checks.ports(replace(HEALTHY, ports=(mine,)))) == []

@@ -58,10 +58,12 @@ def test_what_counts_as_trouble(seen, ready, resident, heard, trouble):
     assert rules.trouble(Verdict(seen, ready), resident, 0, heard=heard) in (trouble, Trouble.NONE)
 
 
-def test_limits_are_for_consumers_and_producers_and_never_for_the_server():
+def test_limits_are_for_every_program_but_the_server_and_the_warden_itself():
     settings = WardenSettings(memory_mb=100, memory_limits=(("archive", 0), ("redis", 1)))
     assert rules.limit_bytes(process(), settings) == 100 * MIB
     assert rules.limit_bytes(process(name="archive-00"), settings) == 0
+    exporter = process(name="exporter", command="x -m ops.exporter")
+    assert rules.limit_bytes(exporter, settings) == 100 * MIB
     assert rules.limit_bytes(process(name="redis", command="x -m ops server"), settings) == 0
     assert rules.limit_bytes(process(name="warden", command="x -m ops.warden"), settings) == 0
 
@@ -82,6 +84,20 @@ def test_a_program_that_gave_up_is_started_again_after_growing_waits():
     # and after ten quiet minutes they begin anew
     record, _ = decide(record, process(up_s=601), Trouble.NONE, starts[-1] + 601)
     assert record.heals == 0
+
+
+def test_a_process_that_always_grows_too_big_is_restarted_ever_more_rarely():
+    # given one that is over its limit from its first second on, in each of its lives
+    record, pid, restarts = Record(), 1, []
+    for second in range(600):
+        record, deed = decide(record, process(pid=pid, up_s=1), Trouble.MEMORY, float(second))
+        if deed is Deed.TERM:
+            restarts.append(second)
+            pid += 1
+    # then the grace of 30 s is followed by waits that double beyond it
+    gaps = [later - earlier for earlier, later in itertools.pairwise(restarts)]
+    assert gaps[:4] == [31, 31, 31, 40]
+    assert set(gaps[4:]) == {60}
 
 
 def test_a_hung_process_is_asked_then_killed():
