@@ -12,6 +12,7 @@ import redis
 import walrus
 
 from quantum_ops import client, entry_id, lag, streams
+from quantum_ops.errors import RefusedError
 from quantum_ops.lag import Exactness, GroupSight, Id, Lag, StreamSight
 from quantum_ops.publisher import run_scripts
 from quantum_ops.scripts import Script
@@ -23,6 +24,9 @@ AHEAD = 10
 four groups are behind, 100 take 12 times as long as 10 (``python -m tests.bench.lag``)."""
 PAGE = 100
 """Entries of one page that is counted: an entry may have 256 KiB."""
+RIGHTS = "the ACL user needs +@read +time +eval +evalsha"
+_LACKS_RIGHT = ("ACL failure in script", "executing the script can't")
+"""How Valkey and Redis say that a user may run the script and not what is in it."""
 
 LOOK = Script("""
 -- KEYS: stream. ARGV: ids wanted past each group's place.
@@ -70,7 +74,7 @@ def look(
 
     A stream that is not there has no groups. Of the ``expected`` ones (stream key, group) those
     that are missing are given, too, as unknown. More than ``limit`` entries are not counted.
-    Raises what the client raises.
+    Raises what the client raises, :class:`RefusedError` for a user who lacks a right.
     """
     wanted = tuple(keys) or tuple(stream.key for stream in streams.CATALOGUE)
     missing = list(expected)
@@ -117,6 +121,8 @@ def looks(db: walrus.Database, keys: Sequence[str], ahead: int = 0) -> list[Any]
     replies = run_scripts(db, LOOK, [((key,), (ahead or AHEAD,)) for key in keys])
     for reply in replies:
         if isinstance(reply, redis.ResponseError):
+            if any(words in str(reply) for words in _LACKS_RIGHT):
+                raise RefusedError(f"Redis refuses to tell the lag ({reply}); {RIGHTS}") from reply
             raise reply
     return replies
 

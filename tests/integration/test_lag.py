@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from quantum_ops import client, lag_reading, streams
+from quantum_ops.errors import RefusedError
+from quantum_ops.settings import RedisSettings
 from tests.lag_oracle import Oracle
 
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
@@ -115,6 +118,23 @@ def test_a_key_that_is_no_stream_and_a_group_that_is_missing(db):
     ]
     assert found[1].delivered is None
     assert found[1].behind_s is None
+
+
+def test_a_user_without_the_rights_is_told_which(server, db):
+    fill(db, 1, 1)
+    try:
+        for rights, told in {
+            "+@read": "NOPERM|permissions",
+            "+@read +eval +evalsha": "needs",
+        }.items():
+            db.execute_command("ACL", "SETUSER", "ro", "reset", "on", ">pw", "~*", *rights.split())
+            less = client.connect(RedisSettings(url=f"{server.url}?username=ro&password=pw"))
+            with pytest.raises((RefusedError, NoPermissionError), match=told):
+                lag_reading.look(less)
+        db.execute_command("ACL", "SETUSER", "ro", "+time")
+        assert lag_reading.look(less) == []
+    finally:
+        db.execute_command("ACL", "DELUSER", "ro")
 
 
 def test_above_the_limit_it_says_at_least(db):
