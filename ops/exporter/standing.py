@@ -18,7 +18,8 @@ from quantum_ops.events import AuditFinding
 from quantum_ops.metrics import MAX_REASONS
 from quantum_ops.streams import Stream
 
-PAGE, PAGES = 1000, 20
+PAGE, PAGES = 100, 500
+"""Entries of a page, few because a dead letter may have 256 KiB; pages for one scrape."""
 MOST = 10_000
 """Open ones that are followed; more than that are counted as that many."""
 Labels = tuple[str, ...]

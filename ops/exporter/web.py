@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,6 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from quantum_ops.errors import ConfigurationError
 
 HOST = "127.0.0.1"
+LOCAL = frozenset({HOST, "localhost", "::1"})
+"""Names under which it is asked from this machine; also through an ssh tunnel."""
 SLOW_S = 10.0
 """Seconds for which a connection may stand still."""
 
@@ -29,6 +32,10 @@ def serve(registry: CollectorRegistry, port: int) -> ThreadingHTTPServer:
         sys_version = ""
 
         def do_GET(self) -> None:
+            if not is_local(self.headers.get("Host", HOST)):
+                # A web page elsewhere could have its own name lead here (DNS rebinding).
+                self._send(421, "text/plain; charset=utf-8", b"ask for 127.0.0.1\n")
+                return
             if self.path.partition("?")[0] != "/metrics":
                 self._send(404, "text/plain; charset=utf-8", b"the metrics are at /metrics\n")
                 return
@@ -56,6 +63,14 @@ def serve(registry: CollectorRegistry, port: int) -> ThreadingHTTPServer:
         return Server((HOST, port), Handler)
     except OSError as error:
         raise ConfigurationError(unusable(port, error)) from None
+
+
+def is_local(host: str) -> bool:
+    """Whether the header ``Host`` names this machine."""
+    try:
+        return urllib.parse.urlsplit(f"//{host}").hostname in LOCAL
+    except ValueError:
+        return False
 
 
 def unusable(port: int, error: OSError) -> str:

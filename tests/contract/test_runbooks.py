@@ -47,7 +47,7 @@ def test_command_is_one_that_its_verb_takes(line, page, capsys):
     verb, *argv = shlex.split(line.removeprefix("./run "))
     argv = argv[: argv.index("|")] if "|" in argv else argv
     assert verb in names(), f"{page}: {line}"
-    if verb in {"logs", "restart", "scale"}:
+    if verb in {"logs", "restart", "scale", "hold", "release"}:
         assert argv[0] in PROGRAMS, f"{page}: there is no program {argv[0]}"
     if verb in {"lag", "pending"} and argv and not argv[0].startswith("-"):
         assert argv[0] in GROUPS, f"{page}: there is no group {argv[0]}"

@@ -429,8 +429,17 @@ def test_the_program_answers_and_a_taken_port_is_a_line_that_names_the_ways_out(
         text = wait_until(scraped, 20)
         assert 'quantum_collector_up{source="groups"} 1.0' in text
         assert "quantum_universe_stale 1.0" in text
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            get("/")
+        for path, host, status in (
+            ("/", "", "404"),
+            ("/metrics", "rebound.example", "421"),
+            ("/metrics", "[::", "421"),
+        ):
+            asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
+            if host:
+                asked.add_header("Host", host)
+            with pytest.raises(urllib.error.HTTPError, match=status) as refused:
+                urllib.request.urlopen(asked, timeout=10)  # noqa: S310 - our own server
+            refused.value.close()
         second = subprocess.run(
             command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=30
         )
