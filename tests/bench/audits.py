@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -22,10 +21,10 @@ from typing import Any, NamedTuple
 
 from ops import server_binary
 from quantum_ops import streams
-from tests.bench import machine
+from tests.bench import machine, page
+from tests.bench.page import WrongError
 from tests.bench.place import CLIENT_CPU, Server, born_on
 
-PAGE = machine.ROOT / "docs" / "performance-audits.md"
 RESULTS = streams.APPLY_RESULT.key
 OLDEST = "plan0"
 SHELL_LOOP = 20_000
@@ -61,10 +60,6 @@ redis-cli -u "$1" --raw XREVRANGE "$2" + - COUNT "$3" | while IFS= read -r line;
     esac
 done
 """
-
-
-class WrongError(Exception):
-    """A run did not come to what it had to: its time means nothing."""
 
 
 class Run(NamedTuple):
@@ -304,31 +299,20 @@ def _note(text: str) -> None:
 
 def main(argv: list[str]) -> int:
     """Run it; 0, or 1 if a run came to something else than it had to."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.audits", description=__doc__)
+    parser = page.parser("audits", __doc__, "keys")
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a few keys once: does it work?")
-    parser.add_argument("--write", action="store_true", help="write docs/performance-audits.md")
     args = parser.parse_args(argv)
     if args.quick:
         args.keys, args.pairs = QUICK, 1
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     first = server_binary.find().path
     second = None if args.quick else shutil.which("redis-server")
-    facts = "\n".join(f"- {name}: {told}" for name, told in machine.facts().items())
-    page = f"{_HEAD.format(pairs=args.pairs)}\n{facts}\n\n"
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            for program in filter(None, (first, second and Path(second))):
-                page += "\n".join(measure(program, Path(folder), args)) + "\n"
-        except WrongError as error:
-            print(f"FAILED {error}", file=sys.stderr)
-            return 1
-    if args.write:
-        PAGE.write_text(page.rstrip() + "\n", encoding="utf-8")
-    else:
-        print(page)
-    return 0
+    programs = [first, *([Path(second)] if second else [])]
+
+    def found(folder: Path) -> str:
+        return "\n".join(line for one in programs for line in measure(one, folder, args))
+
+    return page.make("audits", _HEAD.format(pairs=args.pairs), found, write=args.write)
 
 
 _HEAD = """# Performance of the audit scripts

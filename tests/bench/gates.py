@@ -12,11 +12,9 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,10 +24,10 @@ from typing import Any
 from ops import server_binary
 from quantum_ops import entry_id, permits, streams
 from tests.bench import gate_world as world
-from tests.bench import machine
+from tests.bench import machine, page
+from tests.bench.page import WrongError
 from tests.bench.place import CLIENT_CPU, Server, born_on
 
-PAGE = machine.ROOT / "docs" / "performance-gates.md"
 TRADED = 500
 MANY = 5000
 RATE_HZ = 50
@@ -38,10 +36,6 @@ TARGETS = {"p33": 0.45, "permit_audit": 0.40, "order_proof": 0.40, "flat": 0.90}
 QUICK = 2000
 BOTH = ("proof_writes", "order_proof")
 """Cases that read plans and results."""
-
-
-class WrongError(Exception):
-    """A run did not come to what it had to: its time means nothing."""
 
 
 @contextmanager
@@ -289,34 +283,24 @@ def _latencies(bench: Bench, args: argparse.Namespace) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """Run it; 0, or 1 if a run came to something else than it had to."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.gates", description=__doc__)
+    parser = page.parser("gates", __doc__, "plans")
     parser.add_argument("--plans", type=int, default=50_000)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--samples", type=int, default=250, help="latencies of each round")
-    parser.add_argument("--quick", action="store_true", help="a few plans once: does it work?")
-    parser.add_argument("--write", action="store_true", help="write docs/performance-gates.md")
     args = parser.parse_args(argv)
     if args.quick:
         args.plans, args.pairs, args.samples = QUICK, 1, 20
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     first = server_binary.find().path
     second = None if args.quick else shutil.which("redis-server")
-    facts = "\n".join(f"- {name}: {told}" for name, told in machine.facts().items())
-    page = f"{_HEAD.format(plans=args.plans, pairs=args.pairs)}\n{facts}\n\n"
-    with tempfile.TemporaryDirectory() as folder:
-        key = str(Path(folder, "k.pem"))
+    programs = [first, *([Path(second)] if second else [])]
+
+    def found(folder: Path) -> str:
+        key = str(folder / "k.pem")
         permits.new_key(key)
-        try:
-            for program in filter(None, (first, second and Path(second))):
-                page += "\n".join(measure(program, args, key)) + "\n"
-        except WrongError as error:
-            print(f"FAILED {error}", file=sys.stderr)
-            return 1
-    if args.write:
-        PAGE.write_text(page.rstrip() + "\n", encoding="utf-8")
-    else:
-        print(page)
-    return 0
+        return "\n".join(line for one in programs for line in measure(one, args, key))
+
+    head = _HEAD.format(plans=args.plans, pairs=args.pairs)
+    return page.make("gates", head, found, write=args.write)
 
 
 _HEAD = """# Performance of the gates

@@ -7,12 +7,10 @@ compared with what was sent before its time counts.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -37,19 +35,15 @@ from quantum_ops.ledger import merkle
 from quantum_ops.ledger.seal import Seal
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.settings import RedisSettings, RuntimeSettings
-from tests.bench import machine, place, workload
+from tests.bench import page, place, workload
+from tests.bench.page import WrongError
 
-PAGE = machine.ROOT / "docs" / "performance-history.md"
 KEY = streams.APPLY_PLAN.key
 BATCH = 500
 QUICK = 2_000
 SEGMENT_BYTES = 16 * 1024 * 1024
 T0 = 1_769_494_530_000
 SEEKS = 50
-
-
-class WrongError(Exception):
-    """A run did not come to what it had to: its time means nothing."""
 
 
 class Row(NamedTuple):
@@ -270,13 +264,11 @@ def _sealed(base: Path, count: int) -> Folder:
 
 def main(argv: Sequence[str]) -> int:
     """Run it; 0, or 1 if a run came to something else than it had to."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.history", description=__doc__)
+    parser = page.parser("history", __doc__, "entries")
     parser.add_argument("--entries", type=int, default=200_000)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seek", type=int, default=1_000_000, help="entries to seek in")
-    parser.add_argument("--quick", action="store_true", help="a few entries once: does it work?")
     parser.add_argument("--tree", action="store_true", help="the tree's row alone")
-    parser.add_argument("--write", action="store_true", help="write docs/performance-history.md")
     args = parser.parse_args(argv)
     if args.quick:
         args.entries, args.pairs, args.seek = QUICK, 1, QUICK
@@ -284,26 +276,17 @@ def main(argv: Sequence[str]) -> int:
     if args.tree:
         print(f"{_TABLE}\n| {growing(args.pairs, args.entries).cells()} |")
         return 0
-    with tempfile.TemporaryDirectory() as name:
-        base = Path(name)
-        try:
-            rows = [
-                copying(base, args.pairs, args.entries),
-                reading(_sealed(base / "read", args.entries), args.pairs, args.entries),
-                growing(args.pairs, args.entries),
-            ]
-            sought = seeking(_sealed(base / "seek", args.seek), args.seek)
-        except WrongError as error:
-            print(f"FAILED {error}", file=sys.stderr)
-            return 1
-    facts = "\n".join(f"- {label}: {told}" for label, told in machine.facts().items())
-    table = "\n".join(f"| {row.cells()} |" for row in rows)
-    page = f"{_HEAD.format(pairs=args.pairs)}\n{facts}\n\n{_TABLE}\n{table}\n\n{sought}\n"
-    if args.write:
-        PAGE.write_text(page, encoding="utf-8")
-    else:
-        print(page)
-    return 0
+
+    def found(base: Path) -> str:
+        rows = [
+            copying(base, args.pairs, args.entries),
+            reading(_sealed(base / "read", args.entries), args.pairs, args.entries),
+            growing(args.pairs, args.entries),
+        ]
+        table = "\n".join(f"| {row.cells()} |" for row in rows)
+        return f"{_TABLE}\n{table}\n\n{seeking(_sealed(base / 'seek', args.seek), args.seek)}"
+
+    return page.make("history", _HEAD.format(pairs=args.pairs), found, write=args.write)
 
 
 _HEAD = """# Performance of the archive

@@ -7,13 +7,11 @@ Whatever was recorded is verified before its time counts.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,10 +25,9 @@ from quantum_ops.ledger import book, entry, project
 from quantum_ops.ledger.index import Index
 from quantum_ops.ledger.journal import Journal
 from quantum_ops.ledger.verify import verify
-from tests.bench import ledger_events, machine
-from tests.bench.ledger_events import WrongError
+from tests.bench import ledger_events, machine, page
+from tests.bench.page import WrongError
 
-PAGE = machine.ROOT / "docs" / "performance-ledger.md"
 TOOL = machine.ROOT / "ops" / "ops_ledger_append.py"
 START = datetime(2025, 1, 1, tzinfo=UTC)
 SHORT, LONG = 100, 40_000
@@ -277,35 +274,24 @@ def rebuilding(  # noqa: C901 - as above
 
 def main(argv: Sequence[str]) -> int:
     """Run it; 0, or 1 if a run came to something else than it had to."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.ledger", description=__doc__)
+    parser = page.parser("ledger", __doc__, "entries")
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a few entries once: does it work?")
-    parser.add_argument("--write", action="store_true", help="write docs/performance-ledger.md")
     args = parser.parse_args(argv)
     runs, long, events = RUNS, LONG, EVENTS
     if args.quick:
         args.entries, args.pairs, runs, long, events = QUICK, 1, 10, QUICK, QUICK
-    with tempfile.TemporaryDirectory() as name:
-        base = Path(name)
-        try:
-            rows = [
-                appending(base, args.pairs, runs),
-                *recording(base, args.pairs, runs, long),
-                consuming(base, args.pairs, events),
-                *rebuilding(base, args.pairs, args.entries),
-            ]
-        except WrongError as error:
-            print(f"FAILED {error}", file=sys.stderr)
-            return 1
-    facts = "\n".join(f"- {label}: {told}" for label, told in machine.facts().items())
-    table = "\n".join(f"| {row.cells().strip('| ')} |" for row in rows)
-    page = f"{_HEAD.format(pairs=args.pairs)}\n{facts}\n\n{_TABLE}\n{table}\n"
-    if args.write:
-        PAGE.write_text(page, encoding="utf-8")
-    else:
-        print(page)
-    return 0
+
+    def found(base: Path) -> str:
+        rows = [
+            appending(base, args.pairs, runs),
+            *recording(base, args.pairs, runs, long),
+            consuming(base, args.pairs, events),
+            *rebuilding(base, args.pairs, args.entries),
+        ]
+        return "\n".join([_TABLE, *(f"| {row.cells().strip('| ')} |" for row in rows)])
+
+    return page.make("ledger", _HEAD.format(pairs=args.pairs), found, write=args.write)
 
 
 _HEAD = """# Performance of the ledger

@@ -18,6 +18,7 @@ from quantum_ops.ledger import book, project
 from quantum_ops.ledger.verify import verify
 from quantum_ops.settings import LedgerSettings, RuntimeSettings
 from tests.backends import RedisBackend
+from tests.bench.page import WrongError
 from tests.servers import Server
 
 SOURCE = streams.DEPLOY_COMPLETED.key
@@ -31,10 +32,6 @@ DEPLOY = {
     "allowed_paths": "microservices/portfolio_clusters/",
 }
 Timed = Callable[[Callable[[], Any]], float]
-
-
-class WrongError(Exception):
-    """A run did not come to what it had to: its time means nothing."""
 
 
 class Desk:

@@ -6,7 +6,6 @@ seconds and the most memory (Linux). What it prints is checked before its figure
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -20,11 +19,9 @@ from typing import NamedTuple
 
 from quantum_ops.ledger import book
 from quantum_ops.ledger.journal import Journal
-from tests.bench import machine
-from tests.bench.ledger import LONG, QUICK, SHORT, WrongError, fill
-
-PAGE = machine.ROOT / "docs" / "performance-ledger-reading.md"
-
+from tests.bench import machine, page
+from tests.bench.ledger import LONG, QUICK, SHORT, fill
+from tests.bench.page import WrongError
 
 # What the kernel tells of a child's memory counts that of its parent before the exec, too.
 _PROGRAM = """
@@ -83,39 +80,29 @@ def run(folder: book.Folder, arguments: Sequence[str], expected: str) -> Figures
 
 def main(argv: Sequence[str]) -> int:
     """Run it; 0, or 1 if a run came to something else than it had to."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.ledger_reading")
+    parser = page.parser("ledger_reading", __doc__, "entries")
     parser.add_argument("--entries", type=int, default=LONG)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a few entries once: does it work?")
-    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     args = parser.parse_args(argv)
     if args.quick:
         args.entries, args.runs = QUICK, 1
-    rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folders = {size: book.Folder.at(Path(name, str(size))) for size in (SHORT, args.entries)}
+
+    def found(base: Path) -> str:
+        folders = {size: book.Folder.at(base / str(size)) for size in (SHORT, args.entries)}
         for size, folder in folders.items():
             fill(folder, 0, size)
         typed = {size: verbs(folder, size) for size, folder in folders.items()}
-        try:
-            for told in typed[SHORT]:
-                found: dict[int, list[Figures]] = {size: [] for size in folders}
-                for _ in range(args.runs):  # in turns, so that both see the same machine
-                    for size, folder in folders.items():
-                        found[size].append(run(folder, *typed[size][told]))
-                rows.append(row(told, [median(found[size]) for size in folders]))
-        except WrongError as error:
-            print(f"FAILED {error}", file=sys.stderr)
-            return 1
-    facts = "\n".join(f"- {label}: {told}" for label, told in machine.facts().items())
+        rows = [_TABLE.format(entries=args.entries, short=SHORT)]
+        for told in typed[SHORT]:
+            figures: dict[int, list[Figures]] = {size: [] for size in folders}
+            for _ in range(args.runs):  # in turns, so that both see the same machine
+                for size, folder in folders.items():
+                    figures[size].append(run(folder, *typed[size][told]))
+            rows.append(row(told, [median(figures[size]) for size in folders]))
+        return "\n".join(rows)
+
     head = _HEAD.format(runs=args.runs, entries=args.entries, short=SHORT)
-    page = f"{head}\n{facts}\n\n{_TABLE.format(entries=args.entries, short=SHORT)}\n"
-    page += "".join(rows)
-    if args.write:
-        PAGE.write_text(page, encoding="utf-8")
-    else:
-        print(page)
-    return 0
+    return page.make("ledger_reading", head, found, write=args.write)
 
 
 def median(runs: Sequence[Figures]) -> Figures:
@@ -126,7 +113,7 @@ def median(runs: Sequence[Figures]) -> Figures:
 def row(told: str, both: Sequence[Figures]) -> str:
     """One line of the page."""
     cells = [f"{one.seconds:.2f} | {one.cpu:.2f} | {one.megabytes:.0f}" for one in both]
-    return f"| {told} | {' | '.join(cells)} |\n"
+    return f"| {told} | {' | '.join(cells)} |"
 
 
 _HEAD = """# Performance of reading the ledger

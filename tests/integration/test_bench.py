@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import audits, machine, pairs, place, recovery, workload
+from tests.bench import audits, machine, page, pairs, place, recovery, workload
 from tests.bench.cases import CASES
 from tests.script_box import redis_cli
 from tests.servers import binary
@@ -184,10 +184,10 @@ def test_audit_scripts_benchmark_refuses_a_wrong_answer(tmp_path):
         bench.server.db.delete("quantum:permit:plan0")
         # Then no time of a run on it counts, by hand or ours
         for run in (bench.scan, lambda: bench.permits("bare")):
-            with pytest.raises(audits.WrongError, match="29"):
+            with pytest.raises(page.WrongError, match="29"):
                 run()
         bench.server.db.xtrim(audits.RESULTS, 5, approximate=False)
-        with pytest.raises(audits.WrongError):
+        with pytest.raises(page.WrongError):
             bench.paging()
     finally:
         bench.server.close()
