@@ -47,7 +47,9 @@ def request(event: DeployCompleted, id_: str, now: datetime, *, strict: bool) ->
         stream_id=event.event_id or id_,
         strict=strict or event.strict,
     )
-    # Before anything is compared: what was recorded of it holds no secret either.
+    # Here, since what was recorded of it holds no secret either, and the two are compared. Once
+    # more when the ledger takes it in, then with its evidence: that door is the one for all who
+    # record, asks nobody whether it was done before, and twice gives what once gives.
     return entry.redacted(bare)
 
 

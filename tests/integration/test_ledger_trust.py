@@ -10,31 +10,22 @@ import sys
 import pytest
 
 from ops import ledger_tags
-from ops.__main__ import entry as run
 from quantum_ops.ledger import checkpoint, tags
 from quantum_ops.ledger import verify as module
 from quantum_ops.ledger.seal import Seal
+from tests import ledger_typed
 from tests.contract.reference import ROOT
-from tests.ledger_story import Ledger, rewritten
+from tests.ledger_story import rewritten
 
 
 @pytest.fixture
 def ledger(tmp_path, monkeypatch):
-    made = Ledger(tmp_path / "ledger")
-    monkeypatch.setenv("LEDGER_DIR", str(made.folder.base))
-    for name in ("LEDGER_KEY", "LEDGER_ORIGIN", "QUANTUM_CALLED_FROM"):
-        monkeypatch.delenv(name, raising=False)
-    return made
+    return ledger_typed.found(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def told(capsys):
-    def typed(*arguments):
-        code = run(["ledger", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return typed
+    return ledger_typed.verb(capsys)
 
 
 @pytest.fixture

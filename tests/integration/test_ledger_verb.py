@@ -20,6 +20,7 @@ from freezegun import freeze_time
 from ops.__main__ import entry as run
 from quantum_ops.ledger import checkpoint
 from quantum_ops.ledger.lookup import Lookup
+from tests import ledger_typed
 from tests.contract.reference import ROOT
 from tests.ledger_story import Ledger, request
 
@@ -46,23 +47,12 @@ EVIL = "\x1b[2Jred \u202etxt\u2066 \x9b1m \u200b end"
 
 @pytest.fixture
 def ledger(tmp_path, monkeypatch):
-    made = Ledger(tmp_path / "ledger")
-    monkeypatch.setenv("LEDGER_DIR", str(made.folder.base))
-    for name in ("LEDGER_KEY", "LEDGER_ORIGIN", "STRICT_LEDGER", "QUANTUM_CALLED_FROM"):
-        monkeypatch.delenv(name, raising=False)
-    return made
+    return ledger_typed.found(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def told(capsys):
-    """Runs the verb: exit code, what it printed, what it complained about."""
-
-    def typed(*arguments):
-        code = run(["ledger", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return typed
+    return ledger_typed.verb(capsys)
 
 
 @pytest.fixture
