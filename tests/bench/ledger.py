@@ -163,7 +163,7 @@ def appending(base: Path, pairs: int, runs: int) -> Row:
 
 
 def recording(  # noqa: C901 - what is timed stands inside
-    base: Path, pairs: int, runs: int, long: int
+    base: Path, pairs: int, runs: int, typed: int, long: int
 ) -> list[Row]:
     """One operation at a time into a short and a long ledger, by function and by command line."""
     short_folder, long_folder = (book.Folder.at(base / name) for name in ("short", "long"))
@@ -178,7 +178,7 @@ def recording(  # noqa: C901 - what is timed stands inside
             sizes[folder] += 1
 
     def append(folder: book.Folder) -> None:
-        for _ in range(CLI_RUNS):
+        for _ in range(typed):
             subprocess.run(
                 [sys.executable, "-I", "-S", TOOL, "--operation", "o", "--objective", "o",
                  "--risk_class", "READ_ONLY", "--blast_radius", "b",
@@ -190,7 +190,7 @@ def recording(  # noqa: C901 - what is timed stands inside
             sizes[folder] += 1
 
     rows = []
-    for name, run, count in (("record_many", record, runs), ("command line", append, CLI_RUNS)):
+    for name, run, count in (("record_many", record, runs), ("command line", append, typed)):
         seconds: dict[book.Folder, list[float]] = {short_folder: [], long_folder: []}
         for folder in sizes:
             run(folder)  # the first one fills caches of the system and of the ledger
@@ -278,14 +278,15 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--pairs", type=int, default=5)
     args = parser.parse_args(argv)
-    runs, long, events = RUNS, LONG, EVENTS
+    runs, typed, long, events = RUNS, CLI_RUNS, LONG, EVENTS
     if args.quick:
-        args.entries, args.pairs, runs, long, events = QUICK, 1, 10, QUICK, QUICK
+        args.entries, args.pairs = QUICK, 1
+        runs, typed, long, events = 5, 2, QUICK, QUICK
 
     def found(base: Path) -> str:
         rows = [
             appending(base, args.pairs, runs),
-            *recording(base, args.pairs, runs, long),
+            *recording(base, args.pairs, runs, typed, long),
             consuming(base, args.pairs, events),
             *rebuilding(base, args.pairs, args.entries),
         ]
