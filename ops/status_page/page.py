@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ops.status_page import rendering
-from ops.status_page.collector import Collector
+from ops.status_page.collector import Collector, why
 from ops.status_page.markup import Markup, joined, tag
 from ops.status_page.picture import Picture
 from ops.status_page.verdict import Verdict, aged, judge
+from quantum_ops import logs
 
 RELOAD_S = 10
 """Seconds after which a browser without JavaScript loads the page again."""
@@ -27,10 +28,21 @@ class Look:
 
 
 def take(collector: Collector, number: int, at_s: float, every_s: float, behind_s: float) -> Look:
-    """Look, judge and render."""
+    """Look, render and judge. A part that cannot be shown is as unknown as one not seen."""
     seen = collector.look()
+    trend = collector.trend()
+    parts = {}
+    for name in rendering.TITLES:
+        try:
+            parts[name] = rendering.part(name, seen, trend, every_s)
+        except Exception as error:  # noqa: BLE001 - a defect in one part must not hide the others
+            logs.get().exception("part_not_shown", part=name)
+            found = getattr(seen, name)
+            unknown = replace(found, value=None, problem=f"cannot be shown: {why(error)}")
+            seen = replace(seen, **{name: unknown})
+            parts[name] = rendering.part(name, seen, trend, every_s)
     verdict = judge(seen, behind_s=behind_s)
-    parts = rendering.parts(seen, verdict, collector.trend(), every_s)
+    parts = {"verdict": rendering.verdict(verdict, seen), **parts}
     return Look(number, at_s, seen, verdict, parts)
 
 

@@ -237,6 +237,51 @@ def test_every_value_of_a_stranger_is_escaped_in_every_part():
         assert "<script>alert(1)" in read.shown, name
 
 
+def test_a_part_that_cannot_be_shown_hides_no_other_and_is_not_ok(monkeypatch):
+    # given a defect of our own in what shows one part
+    def broken(_found):
+        raise ZeroDivisionError("our own defect")
+
+    monkeypatch.setattr(rendering, "_gates", broken)
+    answers = {
+        field.name: lambda name=field.name: getattr(GOOD, name).value
+        for field in dataclasses.fields(Picture) if field.name in PARTS
+    }  # fmt: skip
+    look = page.take(Collector(answers, 2.0), 1, 1.0, 2.0, BEHIND_S)
+    assert "cannot be shown: ZeroDivisionError" in look.parts["gates"]
+    assert "FRESH" in look.parts["universe"]
+    assert [reason.about for reason in look.verdict.reasons] == ["gates"]
+    assert look.verdict.word == "attention"
+
+
+def test_moments_beyond_every_calendar_are_shown_as_they_are():
+    # given an id that somebody chose himself, and a moment that is no number
+    [one] = violated().violations
+    finding = dataclasses.replace(one, finding_id=f"{2**64 - 1}-0")
+    audit = Audit("permits", "VIOLATED", "1 open", (finding,))
+    universe = UniverseSeen(Universe("stale", mode="testnet", age_s=float("nan")))
+    seen = dataclasses.replace(GOOD, audit=known((audit,)), universe=known(universe))
+    parts = rendering.parts(seen, judge(seen, behind_s=1), {}, 2.0)
+    assert str(2**64 - 1) in parts["audit"]
+    assert "nobody knows when" in parts["universe"]
+
+
+def test_whoever_makes_thousands_of_something_does_not_fill_the_page():
+    # given a stranger with a group for everything, and gates with a reason for each plan
+    strangers = [dataclasses.replace(lag(seconds=99.0), group=f"g{n}") for n in range(5000)]
+    decided = tuple(Decided("p33", False, f"reason_{n}", 1) for n in range(5000))
+    seen = dataclasses.replace(
+        GOOD, groups=known(GroupsSeen((*strangers, lag()), OURS)), gates=known(decided)
+    )
+    parts = rendering.parts(seen, judge(seen, behind_s=1), {}, 2.0)
+    # then ours stand first, the total is true, and the rest is counted
+    assert parts["groups"].index("p33") < parts["groups"].index("g0")
+    assert "and 4980 more that are not ours" in parts["groups"]
+    assert "5000 plans: 0 permitted, 5000 denied" in parts["gates"]
+    assert "and 4970 rarer ones" in parts["gates"]
+    assert sum(map(len, parts.values())) < 30_000
+
+
 @given(past=st.lists(st.none() | st.floats(0, 1e9), max_size=50))
 def test_a_line_keeps_inside_its_frame_and_tells_its_gaps(past):
     made = spark.spark(past, 2.0)
