@@ -35,6 +35,7 @@ class Operated:
             # Sixteen programs at once: on a busy machine that takes its time.
             started = self.system.verb("demo", "--wait", "100", timeout_s=130)
             assert started.returncode == 0, started.stdout + started.stderr
+            assert f"http://127.0.0.1:{self.exporter}/metrics" in started.stdout
             self.prometheus = Prometheus(self.exporter, patient=patient)
         except BaseException:
             self.system.close()

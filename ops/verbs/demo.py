@@ -139,7 +139,13 @@ def _free_port() -> int:
 
 
 def _tour(paths: Paths) -> str:
-    return _TOUR.format(changelog=_shown(paths.demo_ledger / "OPS_CHANGELOG.md"))
+    from quantum_ops import knobs
+    from quantum_ops.settings import ExporterSettings
+
+    port = knobs.load(ExporterSettings).port
+    rows = [row for row in _TOUR.splitlines() if port or "{port}" not in row]
+    changelog = _shown(paths.demo_ledger / "OPS_CHANGELOG.md")
+    return "\n".join(rows).format(changelog=changelog, port=port)
 
 
 def _shown(path: Path) -> str:
@@ -160,5 +166,6 @@ plans and their results     ./run tail apply.plan apply.result
 deployments                 ./run tail deploy.completed
 what became of them         ./run ledger list; head -40 {changelog}
 everything that was said    ./run archive      ./run archive verify
+what Prometheus is told     curl -s http://127.0.0.1:{port}/metrics
 all logs, live              ./run logs -f
 and stop it                 ./run stop"""
