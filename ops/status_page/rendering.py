@@ -97,10 +97,8 @@ def _universe(seen: picture.UniverseSeen) -> Markup:
     found = seen.universe
     good = found.status == "fresh"
     # A damaged moment makes an age that is no number, and max() would make 0 of it.
-    told = (
-        spark.seconds(max(0.0, found.age_s)) if math.isfinite(found.age_s) else "nobody knows when"
-    )
-    age = joined(told, " ago, every ")
+    known = math.isfinite(found.age_s)
+    age = joined(spark.seconds(max(0.0, found.age_s)), " ago") if known else "nobody knows when"
     others = f"{len(found.close_only)} close only, {found.quarantined} quarantined"
     rows: list[tuple[str, Any]] = [
         ("freshness", joined(state(found.status.upper(), good=good), " ", found.reason)),
