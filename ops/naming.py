@@ -64,7 +64,8 @@ def declared(paths: Paths, names: list[str]) -> list[str]:
     """
     folders = [ROOT / "supervisor" / name for name in ("conf.d", "server.d", "demo.d")]
     known = {path.stem for folder in folders for path in folder.glob("*.conf")}
-    known |= {path.stem for path in paths.release_stanzas.glob("*.conf")}
+    known |= {path.stem for path in paths.release_stanzas.glob("[!0-9]*.conf")}
+    known = {name for name in known if not name.endswith("_spare")}
     for name in names:
         if name not in known and name.rpartition("-")[0] not in known:
             raise UnknownNameError(f"no program {name!r}; there are: {', '.join(sorted(known))}")

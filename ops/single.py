@@ -35,7 +35,10 @@ def start_named(names: list[str], wait_s: float, tell: Teller) -> int:
             if not verdict.is_fine:
                 tell.trouble(f"not ready; look: ./run logs {process.name}")
                 return 3
-        _remind(holds.read(paths), chosen, tell)
+        try:
+            _remind(holds.read(paths), chosen, tell)
+        except UnreadableHoldsError as error:
+            tell.trouble(str(error))
     return 0
 
 
@@ -50,7 +53,12 @@ def stop_named(names: list[str], tell: Teller) -> int:
         processes = daemon.processes()
         chosen = naming.meant(processes, names, scale_plan.read(paths))
         # First: the warden must not find it down and unheld for a moment.
-        holds.add(paths, naming.programs(processes, names), made("./run stop", until_started=True))
+        try:
+            hold = made("./run stop", until_started=True)
+            holds.add(paths, naming.programs(processes, names), hold)
+        except (UnreadableHoldsError, OSError) as error:
+            # A full disk must not keep anybody from stopping a gate.
+            tell.trouble(f"stopped all the same, but not put on hold: {error}")
         busy = [process for process in chosen if process.state in BUSY_STATES]
         for process in busy:
             daemon.stop(process)
@@ -112,6 +120,10 @@ def guarded(work: Callable[[], int], tell: Teller) -> int:
     except AbsentError:
         tell.trouble("not running; ./run starts it")
         return 3
-    except (start.StartError, HungError, RefusedByDaemonError, UnreadableHoldsError) as error:
+    except BrokenPipeError:
+        raise  # the reader of our output has left, which is no trouble of supervisord
+    except (
+        start.StartError, HungError, RefusedByDaemonError, UnreadableHoldsError, OSError,
+    ) as error:  # fmt: skip
         tell.trouble(str(error))
         return 1

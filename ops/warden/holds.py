@@ -76,7 +76,7 @@ def remove(paths: Paths, names: list[str]) -> list[str]:
 def started(paths: Paths, names: list[str] | None = None) -> None:
     """End the holds of ``./run stop``: of ``names``, or all because the whole system was started.
 
-    An unreadable list is left as it is: it holds everything, which is the safe side.
+    A list that cannot be read or written is left as it is: it holds more, which is the safe side.
     """
 
     def change(holds: dict[str, Hold]) -> None:
@@ -84,7 +84,7 @@ def started(paths: Paths, names: list[str] | None = None) -> None:
             if names is None or name in names:
                 del holds[name]
 
-    with contextlib.suppress(UnreadableHoldsError):
+    with contextlib.suppress(UnreadableHoldsError, OSError):
         if read(paths):
             _change(paths, change)
 
