@@ -27,7 +27,7 @@ PAGES = 20
 Labels = tuple[str, ...]
 AUDITORS = (
     "archive", "ledger", "operator", "order_proof", "p33", "permit_audit", "positions", "runner",
-    "universe", "universe_audit",
+    "universe", "universe_audit", "warden",
 )  # fmt: skip
 SEVERITIES = ("info", "warning", "critical")
 OTHER = "other"
