@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ops import system
-from ops.daemon import Daemon, Process
+from ops.daemon import Daemon, Process, program_of
 from ops.paths import Paths
 from ops.readiness import Verdict
 from ops.system import Sight
@@ -122,11 +122,11 @@ class Rounds:
         taken = resident.of(process.pid).resident if limit and process.pid else 0
         seen = rules.trouble(verdict, taken, limit, heard=heard)
         before = self._records.get(process.address, Record())
+        # By program, not by supervisord's group: spares are in a group of their own.
         leaving = any(
-            record.asked_pid
+            record.asked_pid and program_of(address.partition(":")[2]) == process.program
             for address, record in self._records.items()
             if address != process.address
-            and address.partition(":")[0] == process.address.partition(":")[0]
         )
         after, deed = rules.decide(
             before, process, seen, self._now_s(), self._settings,
@@ -148,23 +148,23 @@ class Rounds:
     def _tell(self, verdict: Verdict, seen: Trouble, deed: Deed, heals: int, size: str) -> None:
         process, again = verdict.process, f"restart {heals} in a row"
         if deed is Deed.KILL:
-            self._find_(process, "process_deaf", "did not end on SIGTERM; killed")
+            self._report(process, "process_deaf", "did not end on SIGTERM; killed")
         elif deed is Deed.START:
             said = process.said or "it ended too soon, too often"
-            self._find_(process, "process_gave_up", f"FATAL: {said}; {again}", seen)
+            self._report(process, "process_gave_up", f"FATAL: {said}; {again}", seen)
         elif deed is Deed.TERM and seen is Trouble.SILENT:
-            self._find_(process, "process_silent", f"{verdict.detail}; {again}", seen)
+            self._report(process, "process_silent", f"{verdict.detail}; {again}", seen)
         elif deed is Deed.TERM:
-            self._find_(process, "process_over_memory", f"{size}; {again}", seen)
+            self._report(process, "process_over_memory", f"{size}; {again}", seen)
         elif seen is Trouble.REFUSED:
             # Told once for each end, over every restart of the warden.
             ended = identity("refused", process.address, str(process.started_at))
             if ended not in self._told:
                 detail = f"exit 78, see its log; mend it, then: ./run start {process.name}"
-                if self._find_(process, "process_refused_settings", detail, event_id=ended):
+                if self._report(process, "process_refused_settings", detail, event_id=ended):
                     self._told.add(ended)
 
-    def _find_(
+    def _report(
         self, process: Process, name: str, detail: str, seen: Trouble | None = None,
         event_id: str = "",
     ) -> bool:  # fmt: skip

@@ -89,6 +89,18 @@ def test_a_process_over_its_limit_is_drained_once_its_grace_is_over(world):
     assert world.found == [("process_over_memory", "p33:memory")]
 
 
+def test_a_spare_waits_until_its_neighbour_is_back(world):
+    # given two silent processes of one program, which supervisord has in two groups
+    spare = process(pid=43, name="p33-01", group="p33_spare")
+    world.verdicts = [Verdict(process(), "STALE"), Verdict(spare, "STALE")]
+    world.pass_s(0, 2, 2, 2)
+    assert world.asked == [("TERM", "p33-00")]
+    # when the first is back, then it is the other's turn
+    world.verdicts[0] = Verdict(process(pid=44), "READY")
+    world.pass_s(2)
+    assert world.asked == [("TERM", "p33-00"), ("TERM", "p33-01")]
+
+
 def test_silence_tells_nothing_while_the_server_does_not_take_our_own_heartbeat(world):
     world.verdicts = [Verdict(process(), "STALE")]
     world.heard = False
