@@ -29,6 +29,8 @@ from quantum_ops.settings import RedisSettings, RuntimeSettings, WardenSettings
 EVERY_S = 5.0
 """Seconds between rounds, as supervisord ticks; kept up without ticks as well."""
 
+HUNG_S = 120.0
+"""Seconds without a turn of the second thread after which the warden ends itself."""
 SOON_S = 1.0
 """Seconds between rounds while something is wrong."""
 LAST_S = 2.0
@@ -43,6 +45,12 @@ class Worker(threading.Thread):
         self._recorder, self._rounds, self._log = recorder_, rounds, log
         self._wake = threading.Event()
         self._due = threading.Event()
+        self._turned_s = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since this thread last came round: above a few it is dead, or hangs."""
+        return time.monotonic() - self._turned_s
 
     def wake(self, *, look: bool) -> None:
         """There is something to record, or, with ``look``, time for a round."""
@@ -54,6 +62,7 @@ class Worker(threading.Thread):
         """Work until the process ends."""
         last_s, every_s = time.monotonic(), EVERY_S
         while True:
+            self._turned_s = time.monotonic()
             self._wake.wait(1.0)
             self._wake.clear()
             self._guarded(self._recorder.drain)
@@ -104,6 +113,10 @@ def _main() -> int:
     )
 
     def take(told: Notice) -> None:
+        if worker.idle_s > HUNG_S:
+            # Nobody watches the watchman: supervisord starts another, and the spool is on disk.
+            log.error("rounds_hang", seconds=round(worker.idle_s))
+            os._exit(1)
         event = recorder.event_of(told, boot)
         if event is not None:
             spool.add(event)
@@ -119,6 +132,8 @@ def _main() -> int:
         return 1
     except (_LeaveError, BrokenPipeError):
         log.info("stopping", waiting=len(spool))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # we are leaving: a second one says nothing new
     deadline = time.monotonic() + LAST_S
     while len(spool) and not recorder_.is_away and time.monotonic() < deadline:
         worker.wake(look=False)

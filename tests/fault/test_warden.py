@@ -264,6 +264,25 @@ def test_a_flood_without_redis_is_answered_at_once_and_told_later(tmp_path):
         server.close()
 
 
+def test_a_warden_whose_second_thread_is_dead_ends_itself(tmp_path):
+    # given a warden that answers and does nothing else
+    code = (
+        "import sys; from ops.warden import __main__ as main; main.HUNG_S = 0.05;"
+        "main.Worker.run = lambda self: None; sys.exit(main.main())"
+    )
+    environ = {"QUANTUM_HOME": str(tmp_path), "REDIS_URL": f"unix://{tmp_path}/nobody"}
+    hollow = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environ,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert hollow.stdout.readline() == b"READY\n"
+    # when events come, then it does not go on pretending: another one is told the rest
+    said, log = hollow.communicate(b"".join(event(number) for number in range(20_000)), timeout=30)
+    assert hollow.returncode == 1
+    assert said.count(b"RESULT") < 20_000
+    assert b"rounds_hang" in log
+
+
 def event(serial: int) -> bytes:
     payload = f"processname:p-{serial} groupname:p from_state:STARTING pid:1".encode()
     header = f"ver:3.0 server:q serial:{serial} pool:warden poolserial:{serial} "
