@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import wait_until
+
 ROOT = Path(__file__).resolve().parents[1]
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
 
@@ -51,5 +53,16 @@ class Program:
     def end(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
+            # On a busy machine others may have done all the work before this one was up.
+            wait_until(lambda: self.process.poll() is not None or self._hears(), 15, "up")
             self.process.terminate()
         return self.process.wait(15)
+
+    def _hears(self) -> bool:
+        """Whether it would stop in order; before it has got that far, a signal just ends it."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        except FileNotFoundError:
+            return True
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)

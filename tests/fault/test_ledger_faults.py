@@ -26,6 +26,7 @@ APPEND = ROOT / "ops" / "ops_ledger_append.py"
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
 KILLS = 500 if FULL else 25
 CLI_KILLS = 100 if FULL else 8
+APPENDS = 40 if FULL else 8
 ARGUMENTS = [
     "--operation", "Fault", "--objective", "o", "--risk_class", "READ_ONLY",
     "--blast_radius", "none", "--changes_summary", "s",
@@ -74,15 +75,15 @@ def holds(base):
 
 
 @pytest.mark.slow
-def test_of_32_processes_with_40_appends_each_all_are_kept_with_unique_gapless_ids(tmp_path):
-    writers = [process(tmp_path, name, 40) for name in range(32)]
+def test_of_32_processes_that_append_at_once_all_is_kept_with_unique_gapless_ids(tmp_path):
+    writers = [process(tmp_path, name, APPENDS) for name in range(32)]
     told = [
         line.split() for one in writers for line in one.communicate(timeout=110)[0].splitlines()
     ]
     assert {one.returncode for one in writers} == {0}
     found = holds(tmp_path)
     assert {name: (int(seq), source) for name, seq, source in told} == found
-    assert sorted(int(name[15:]) for name in found) == list(range(1, 32 * 40 + 1))
+    assert sorted(int(name[15:]) for name in found) == list(range(1, 32 * APPENDS + 1))
 
 
 @pytest.mark.slow
