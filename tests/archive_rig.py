@@ -96,11 +96,11 @@ class ArchiveRig:
         self.runner.flush()
         return self
 
-    def add(self, count: int, *, stream: str = PLAN, start: int = 0) -> list[str]:
+    def add(self, count: int, *, stream: str = PLAN, start: int = 0, **more: str) -> list[str]:
         """Entries with ids of the server's clock."""
         with self.db.pipeline(transaction=False) as pipe:
             for number in range(start, start + count):
-                pipe.execute_command("XADD", stream, "*", *flat(number))
+                pipe.execute_command("XADD", stream, "*", *flat(number, **more))
             return [id_.decode() for id_ in pipe.execute()]
 
     def archived(self, stream: str | None = PLAN) -> list[str]:

@@ -6,11 +6,12 @@ of a journal that was rewritten since, nothing is believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from quantum_ops.asof.ledger import Contents, Rollback
 from quantum_ops.events import LedgerRecorded
+from quantum_ops.history.blocks import Key
 from quantum_ops.ledger import canonical, outbox, summary
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.index import RECORDED
@@ -31,17 +32,17 @@ class FromJournal:
         self._lookup = lookup
         self._otherwise = otherwise
 
-    def of(self, event: LedgerRecorded) -> Mapping[str, Any]:
+    def of(self, event: LedgerRecorded, told: Key) -> Mapping[str, Any]:
         """See :class:`~quantum_ops.asof.ledger.Contents`."""
         found = self._lookup.number(event.seq)
         if found is None or outbox.sha256(found.line) != event.entry_sha256:
-            return self._otherwise.of(event)
+            return self._otherwise.of(event, told)
         record = canonical.load(found.line)
         if record["type"] != RECORDED:
             return {}
         return {**record["data"], "operation": record["data"].get("operation_name", "")}
 
-    def rollbacks(self, lowest: int) -> Iterator[Rollback]:
+    def rollbacks(self, wanted: Collection[str], lowest: int) -> Iterator[Rollback]:
         """See :class:`~quantum_ops.asof.ledger.Contents`."""
         seen = set()
         for line in Journal(self._folder).backwards():
@@ -50,8 +51,9 @@ class FromJournal:
             if _ROLLBACK in line:
                 record = canonical.load(line)
                 undone = summary.undone(record)
-                if undone:
+                if undone in wanted:
                     seen.add(record["seq"])
                     yield Rollback(record["seq"], record["id"], undone)
         # What a journal that was lost or cut does not say any more.
-        yield from (one for one in self._otherwise.rollbacks(lowest) if one.seq not in seen)
+        others = self._otherwise.rollbacks(wanted, lowest)
+        yield from (one for one in others if one.seq not in seen)

@@ -8,7 +8,7 @@ stands in the journal (``contents``) and, where a deploy.completed made it, in t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from quantum_ops.asof.entries import Answer, events, rests
 from quantum_ops.events import DeployCompleted, LedgerRecorded
 from quantum_ops.history.blocks import LAST, Key
 from quantum_ops.history.projections import Recorded
+from quantum_ops.history.reader import until_ms
 from quantum_ops.history.search import Search
 from quantum_ops.history.segment import Found
 from quantum_ops.history.terms import DEPLOY, RECORD, ROLLBACK, SOURCE, Term
@@ -37,12 +38,15 @@ class Rollback(NamedTuple):
 class Contents(Protocol):
     """What records say, beyond what was told of them."""
 
-    def of(self, event: LedgerRecorded) -> Mapping[str, Any]:
-        """operation, outcome, risk_class, rollback_of of a record; empty if it is not there."""
+    def of(self, event: LedgerRecorded, told: Key) -> Mapping[str, Any]:
+        """operation, outcome, risk_class, rollback_of of a record; empty if it is not there.
+
+        ``told`` is the id under which it was told of.
+        """
         ...
 
-    def rollbacks(self, lowest: int) -> Iterator[Rollback]:
-        """The rollbacks of all times, but for those below record ``lowest``."""
+    def rollbacks(self, wanted: Collection[str], lowest: int) -> Iterator[Rollback]:
+        """The rollbacks of these operations, of all times. None is below record ``lowest``."""
         ...
 
 
@@ -100,28 +104,24 @@ def at(
     if not highest:
         return None
     lowest = max(1, highest - count + 1) if count != ALL else 1
+    told = {seq: _told(search, seq, until) for seq in range(highest, lowest - 1, -1)}
+    operations = {one[1].operation_id for one in told.values() if one} - {""}
     undone: dict[str, list[Rollback]] = {}
-    for one in contents.rollbacks(lowest):
+    for one in contents.rollbacks(operations, lowest):
         if effective or one.seq <= highest:
             undone.setdefault(one.of, []).append(one)
     basis: list[Found] = []
-    entries, untold = [], []
-    for seq in range(highest, lowest - 1, -1):
-        told = _told(search, seq, until)
-        if told is None:
-            untold.append(seq)
-            continue
-        found, event = told
+    entries = []
+    for found, event in filter(None, told.values()):
         basis.append(found)
         by = []
-        for one in undone.get(event.operation_id, ()) if event.operation_id else ():
-            if one.seq > seq:
-                later = _told(search, one.seq, LAST if effective else until)
-                basis += [later[0]] if later else []
-                id_ = later[0].entry.id if later else ""
-                by.append(Undone(operation_id=one.operation_id, seq=one.seq, id=id_))
-        entries.append(_record(found, event, contents.of(event), by))
-    top = _told(search, highest, until)
+        for one in sorted(set(undone.get(event.operation_id, ()))):
+            later = told.get(one.seq) or _told(search, one.seq, LAST if effective else until)
+            basis += [later[0]] if later else []
+            id_ = later[0].entry.id if later else ""
+            by.append(Undone(operation_id=one.operation_id, seq=one.seq, id=id_))
+        entries.append(_record(found, event, contents.of(event, found.entry.key), by))
+    top = told[highest]
     if top is None:
         return None
     return Ledger(
@@ -132,7 +132,7 @@ def at(
         root_sha256=top[1].root_sha256,
         effective=effective,
         entries=entries,
-        untold=untold,
+        untold=[seq for seq, one in told.items() if one is None],
     )
 
 
@@ -142,36 +142,39 @@ class FromArchive:
     def __init__(self, search: Search) -> None:
         self._search = search
 
-    def of(self, event: LedgerRecorded) -> Mapping[str, Any]:
+    def of(self, event: LedgerRecorded, told: Key) -> Mapping[str, Any]:
         """See :class:`Contents`."""
-        found = self._deploy(event)
-        return msgspec.structs.asdict(found) if found else {}
-
-    def rollbacks(self, lowest: int) -> Iterator[Rollback]:
-        """See :class:`Contents`."""
-        for found, event in events(self._search.find(Term(ROLLBACK)), DeployCompleted):
-            if event.outcome != "ROLLBACK":
-                continue
-            sources = {found.entry.id, event.event_id} - {""}
-            told = [one for source in sources for one in self._search.find(Term(SOURCE, source))]
-            for _, recorded in events(told, LedgerRecorded):
-                if recorded.operation_id and recorded.seq >= lowest:
-                    yield Rollback(recorded.seq, recorded.operation_id, event.rollback_of)
-                    break
-
-    def _deploy(self, event: LedgerRecorded) -> DeployCompleted | None:
         if event.source != streams.DEPLOY_COMPLETED.key:
-            return None
-        found = list(self._search.find(Term(DEPLOY, event.source_id)))
-        if not found and _ID.fullmatch(event.source_id):
+            return {}
+        # A deployment was told of before its record was: seeking from there, it is beside it.
+        found = self._search.newest(Term(DEPLOY, event.source_id), until_ms(told[0]))
+        known = [found] if found else []
+        if not known and _ID.fullmatch(event.source_id):
             key = entry_id.parse(event.source_id)
-            found = self._search.archive.find(streams.DEPLOY_COMPLETED.key, key)
-        return next((one for _, one in events(found, DeployCompleted)), None)
+            known = self._search.archive.find(streams.DEPLOY_COMPLETED.key, key)
+        return next((msgspec.structs.asdict(one) for _, one in events(known, DeployCompleted)), {})
+
+    def rollbacks(self, wanted: Collection[str], lowest: int) -> Iterator[Rollback]:
+        """See :class:`Contents`."""
+        for of in sorted(wanted):
+            undoing = events(self._search.find(Term(ROLLBACK, of)), DeployCompleted)
+            for found, event in undoing:
+                for source in {found.entry.id, event.event_id} - {""}:
+                    first = self._search.first(Term(SOURCE, source))
+                    recorded = events([first] if first else [], LedgerRecorded)
+                    if event.outcome == "ROLLBACK" and recorded and recorded[0][1].seq >= lowest:
+                        yield Rollback(recorded[0][1].seq, recorded[0][1].operation_id, of)
 
 
 def _told(search: Search, seq: int, until: Key) -> tuple[Found, LedgerRecorded] | None:
     """The first entry that tells of record ``seq``."""
-    return next(iter(events(search.find(Term(RECORD, str(seq)), until), LedgerRecorded)), None)
+    term = Term(RECORD, str(seq))
+    first = search.first(term, until)
+    told = events([first] if first else [], LedgerRecorded)
+    # What nobody could read told nobody.
+    return next(
+        iter(told or (events(search.find(term, until), LedgerRecorded) if first else ())), None
+    )
 
 
 def _record(

@@ -7,9 +7,8 @@ segment itself then.
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
+import weakref
 
 from quantum_ops.history import pages, projections, reader, terms
 from quantum_ops.history.errors import DamagedError
@@ -63,9 +62,11 @@ def make(folder: Folder, name: Name) -> None:
     making.write()
 
 
-@contextlib.contextmanager
-def opened(segment: Segment) -> Iterator[Pages]:
-    """The lookup file of a sealed segment. Raises :class:`UnfitError` if none fits."""
+def look(segment: Segment) -> Pages:
+    """The lookup file of a sealed segment, open until it is let go of.
+
+    Raises :class:`UnfitError` if there is none that fits.
+    """
     path = segment.folder.lookup(segment.name)
     try:
         number = os.open(path, os.O_RDONLY)
@@ -74,11 +75,12 @@ def opened(segment: Segment) -> Iterator[Pages]:
     except OSError as error:
         raise UnfitError(f"cannot be read ({error.strerror})") from None
     try:
-        yield Pages(number, _fits(segment))
-    except OSError as error:
-        raise UnfitError(f"cannot be read ({error.strerror})") from None
-    finally:
+        made = Pages(number, _fits(segment))
+    except BaseException:
         os.close(number)
+        raise
+    weakref.finalize(made, os.close, number)
+    return made
 
 
 def snapshot(held: Pages) -> Snapshot:
@@ -96,8 +98,7 @@ def problem(segment: Segment) -> str:
     if not segment.folder.lookup(segment.name).exists():
         return ""
     try:
-        with opened(segment) as held:
-            held.check()
+        look(segment).check()
     except UnfitError as error:
         return str(error)
     return ""
@@ -106,10 +107,10 @@ def problem(segment: Segment) -> str:
 def missing(segment: Segment) -> bool:
     """Whether the file has to be made: there is none, or one that does not begin as it must."""
     try:
-        with opened(segment):
-            return False
+        look(segment)
     except UnfitError:
         return True
+    return False
 
 
 def _fits(segment: Segment) -> bytes:

@@ -111,7 +111,10 @@ class Pages:
         return self._page(self._start + at), min(PER_PAGE, self._postings - at * PER_PAGE)
 
     def _page(self, at: int) -> bytes:
-        content = os.pread(self._number, PAGE, at * PAGE)
+        try:
+            content = os.pread(self._number, PAGE, at * PAGE)
+        except OSError as error:
+            raise UnfitError(f"cannot be read ({error.strerror})") from None
         body = content[:BODY]
         if len(content) != PAGE or content[BODY:] != _digest(self._fits, at, body):
             raise UnfitError(f"page {at} is not the one that was written for this segment")

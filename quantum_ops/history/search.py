@@ -19,6 +19,7 @@ from quantum_ops.history.segment import Found, Segment
 from quantum_ops.history.terms import Term, of
 
 KEPT_BLOCKS = 8
+KEPT_LOOKUPS = 100
 
 
 class Search:
@@ -30,18 +31,24 @@ class Search:
         """Sealed segments that had to be read as a whole, and why."""
         # Who asks for one record asks for the next one, too, which mostly stands beside it.
         self._raw = lru_cache(KEPT_BLOCKS)(self._read)
+        self._look = lru_cache(KEPT_LOOKUPS)(lambda number: lookup.look(archive.segments[number]))
 
     def find(self, term: Term, until: Key = LAST) -> Iterator[Found]:
         """The entries that have this term, in the order of archiving."""
         for number, one in enumerate(self.archive.segments):
             if _lowest(one, term) <= until:
-                for at in self._blocks(number, term):
-                    if _meets(self.archive.blocks(number)[at], term, until):
-                        yield from self._matching(number, at, term, until)
+                yield from self._of_segment(number, term, until)
 
     def first(self, term: Term, until: Key = LAST) -> Found | None:
         """The one with the lowest id, of equal ones the one that was archived first."""
-        return min(self.find(term, until), key=_order, default=None)
+        best: Found | None = None
+        for number, one in enumerate(self.archive.segments):
+            lowest = _lowest(one, term)
+            if lowest <= until and (best is None or lowest <= best.entry.key):
+                for found in self._of_segment(number, term, until):
+                    if best is None or _order(found) < _order(best):
+                        best = found
+        return best
 
     def newest(self, term: Term, until: Key = LAST) -> Found | None:
         """The one with the highest id; seeks from the end. Only for terms of one stream."""
@@ -70,8 +77,7 @@ class Search:
                 continue
             if one.sealed and span.high <= until:
                 try:
-                    with lookup.opened(one) as held:
-                        made.merge(lookup.snapshot(held).of(stream))
+                    made.merge(lookup.snapshot(self._look(number)).of(stream))
                     continue
                 except UnfitError as error:
                     self.scanned[str(one.name)] = str(error)
@@ -82,13 +88,17 @@ class Search:
                             made.add(found)
         return made
 
+    def _of_segment(self, number: int, term: Term, until: Key) -> Iterator[Found]:
+        for at in self._blocks(number, term):
+            if _meets(self.archive.blocks(number)[at], term, until):
+                yield from self._matching(number, at, term, until)
+
     def _blocks(self, number: int, term: Term) -> list[int]:
         """The blocks of a segment that may hold an entry with this term, in order."""
         one = self.archive.segments[number]
         if one.sealed:
             try:
-                with lookup.opened(one) as known:
-                    found = known.blocks(term.print)
+                found = self._look(number).blocks(term.print)
                 # What lies where is read only if something does: most segments hold no such entry.
                 if not found or found[-1] < len(self.archive.blocks(number)):
                     return found

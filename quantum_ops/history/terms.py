@@ -146,8 +146,7 @@ def _recorded(_entry: Entry, get: _Get) -> Iterator[_Pair]:
 
 def _deployed(_entry: Entry, get: _Get) -> Iterator[_Pair]:
     yield from ((DEPLOY, value) for value in get("event_id") if value)
-    if any(get("rollback_of")):
-        yield ROLLBACK, ""
+    yield from ((ROLLBACK, value) for value in get("rollback_of") if value)
 
 
 def _checked(_entry: Entry, get: _Get) -> Iterator[_Pair]:
@@ -185,7 +184,6 @@ _STREAMS = {
 }  # fmt: skip
 _SEEDS = {kind: zlib.crc32(kind.encode() + b"\0") for kind in _STREAMS}
 _NEEDLES = {
-    ROLLBACK: (b'"rollback_of"',),
     CHECKED: (b'"compared"',),
     FLAG: tuple(b'"%b"' % one.encode() for one in sorted(FLAGS)),
     DOUBT: tuple(b'"%b"' % one.encode() for one in sorted({RESTORED, *DOUBTS})),

@@ -11,11 +11,15 @@ from prometheus_client import CollectorRegistry
 
 from quantum_ops import client, codec, entry_id, events, streams
 from quantum_ops.errors import ConfigurationError, Hold
-from quantum_ops.history import scan
+from quantum_ops.history import resume, scan
 from quantum_ops.history.reader import Archive
+from quantum_ops.history.search import Search
+from quantum_ops.history.terms import PLAN as PLAN_ID
+from quantum_ops.history.terms import Term
 from quantum_ops.ledger import checkpoint, durable
 from quantum_ops.metrics import MetricsObserver
 from tests.archive_rig import PLAN, RESULT, ArchiveRig, flat
+from tests.waiting import wait_until
 
 KEYS = [stream.key for stream in streams.CATALOGUE]
 
@@ -39,6 +43,28 @@ def everything(db) -> set[tuple[str, str, tuple[bytes, ...]]]:
 def kept(rig) -> list[tuple[str, str, tuple[bytes, ...]]]:
     """What stands in the archive."""
     return [(one.stream, one.id, tuple(one.flat)) for one in Archive(rig.folder).read()]
+
+
+def test_what_readers_seek_by_is_made_beside_the_work(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "STEP_BYTES", 200_000)
+    # Given an archive that seals a segment, and goes on in the next
+    rig = ArchiveRig(server, tmp_path / "archive", segment_mb=1).settle()
+    for _ in range(3):
+        wanted = rig.add(500, note="x" * 900)
+        rig.settle()
+    rig.add(300, start=1500, note="x" * 900)
+    rig.settle()
+    # When it has looked a few times
+    wait_until(lambda: list(rig.scan().folder.base.glob("*.lookup")), 30, "a lookup file")
+    wait_until(lambda: list(rig.scan().folder.base.glob("*.resume")), 30, "a resume point")
+    # Then entries are found by them, and nothing was said or held up
+    found = Archive(rig.folder)
+    assert [one.sealed for one in found.segments] == [True, False]
+    search = Search(found)
+    assert [one.entry.id for one in search.find(Term(PLAN_ID, f"{0:016x}"))][-1] == wanted[0]
+    assert not search.scanned
+    assert rig.told() == []
+    rig.die()
 
 
 def test_every_stream_is_copied_byte_for_byte_also_what_no_type_can_read(server, tmp_path):

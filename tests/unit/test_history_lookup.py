@@ -139,8 +139,9 @@ EVENTS = st.one_of(
 )  # fmt: skip
 TERMS = [
     *(Term(PLAN, one) for one in PLANS), *(Term(ORDER, one) for one in ORDERS),
-    *(Term(SYMBOL, one) for one in SYMBOLS), Term(EPOCH, "2"), Term(RECORD, "2"), Term(ROLLBACK),
-    Term(FLAG), Term(CHECKED), Term(DOUBT), Term(PLAN, "nobody"),
+    *(Term(SYMBOL, one) for one in SYMBOLS), Term(EPOCH, "2"), Term(RECORD, "2"),
+    Term(ROLLBACK, "OPS-2026-01-27-001"), Term(FLAG), Term(CHECKED), Term(DOUBT),
+    Term(PLAN, "nobody"),
 ]  # fmt: skip
 
 
