@@ -87,6 +87,21 @@ def test_what_may_only_be_closed_is_put_together_from_all_that_was_told(past):
     assert told == {0: (), 1: ("A", "B"), 10: ("A", "B"), 20: ("B",), 30: ()}
 
 
+def test_of_two_words_of_one_instant_the_one_counts_that_denies(past):
+    past.tell(100, changed(1, "A", added="A"))
+    past.tell(100, finding("universe", "universe_stale", detail="timeout"))
+    assert universe.at(past.archive(), until(100)).status == "stale"
+
+
+def test_what_is_archived_late_is_no_newer_for_it(past):
+    past.tell(20, changed(2, "A", close_only="A"))
+    past.archive(seal=True)
+    past.tell(10, changed(1, "A", added="A"))
+    search = past.archive(seal=True)
+    assert universe.at(search, until(30)).close_only == ("A",)
+    assert (universe.at(search, until(30)).epoch, universe.at(search, until(10)).epoch) == (2, 1)
+
+
 def test_why_a_plan_was_permitted_or_denied(past):
     past.tell(0, changed(1, "BTCUSDT ETHUSDT", added="BTCUSDT ETHUSDT"))
     asked = past.tell(10, plan("p1", qty="2"))
