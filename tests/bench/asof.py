@@ -8,7 +8,6 @@ counts. The same in an archive of a hundredth shows whether memory stays flat.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -23,9 +22,8 @@ from typing import Any, NamedTuple
 
 from quantum_ops.history.folder import Folder
 from tests.bench import asof_past as past
-from tests.bench import machine
+from tests.bench import machine, page
 
-PAGE = machine.ROOT / "docs" / "performance-asof.md"
 TARGET_S = 1.0
 MOMENTS = 5
 QUICK = 5_000
@@ -33,10 +31,6 @@ BYTES_EACH = 60
 """Disk that an entry takes in the end; the open segment comes on top."""
 OPEN_BYTES = 300_000_000
 Answer = dict[str, Any]
-
-
-class WrongError(Exception):
-    """An answer was not what was written: its time means nothing."""
 
 
 class Form(NamedTuple):
@@ -89,7 +83,7 @@ def forms(plans: int) -> list[Form]:
             "universe diff, ten changes",
             lambda n: ["universe", "diff", f"{past.ms(n - 10 * past.UNIVERSE_EVERY)}-9",
                        f"{past.ms(n)}-9"],
-            lambda _n, one: one["changes"] == 10,
+            lambda n, one: one["changes"] == past.epoch(n) - past.epoch_before(n),
         ),
         Form(
             "universe history SYMBOL", lambda n: ["universe", "history", past.SYMBOLS[n % 600]],
@@ -118,9 +112,9 @@ def ask(folder: Folder, form: Form, number: int) -> Asked:
         out.seek(0)
         content = out.read()
     if process.returncode != form.code:
-        raise WrongError(f"{' '.join(words)}: exit code {process.returncode}: {told}")
+        raise page.WrongError(f"{' '.join(words)}: exit code {process.returncode}: {told}")
     if not form.right(number, json.loads(content) if content else {}):
-        raise WrongError(f"{' '.join(words)}: {content[:300]!r}")
+        raise page.WrongError(f"{' '.join(words)}: {content[:300]!r}")
     return Asked(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
@@ -181,54 +175,49 @@ def scanning(folder: Folder, plans: int) -> str:
             f"{without.worked:.1f} s of the processor and {without.rss / 1e6:.0f} MB.")  # fmt: skip
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run it; 0, or 1 if an answer was wrong or there is no room."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.asof", description=__doc__)
-    parser.add_argument("--entries", type=int, default=10_000_000)
-    parser.add_argument("--dir", default="/var/tmp", help="where there is room")  # noqa: S108 - large, and removed after
-    parser.add_argument("--quick", action="store_true", help="a few entries: does it work?")
-    parser.add_argument("--write", action="store_true", help="write docs/performance-asof.md")
-    args = parser.parse_args(argv)
-    plans = (QUICK if args.quick else args.entries) // past.EACH
-    room = os.statvfs(args.dir)
-    if room.f_bavail * room.f_frsize < 2 * (BYTES_EACH * args.entries + OPEN_BYTES):
-        print(f"{args.dir}: too little room; name another with --dir", file=sys.stderr)
-        return 1
-    with tempfile.TemporaryDirectory(dir=args.dir) as name:
-        small, full = Folder(Path(name) / "small"), Folder(Path(name) / "full")
-        past.build(small, max(plans // 100, 10))
-        started = time.perf_counter()
-        count = past.build(full, plans)
-        took = time.perf_counter() - started
-        _say(f"{count:,} entries written in {took:.0f} s")
-        sealed = sum(not full.raw(one).exists() for one in full.names())
-        size = sum(path.stat().st_size for path in full.base.iterdir())
-        lookups = sum(path.stat().st_size for path in full.base.glob("*.lookup"))
-        rows, longest = [], []
-        try:
-            for form in forms(plans):
-                cells, slowest = row(form, small, full, plans)
-                _say(cells)
-                rows.append(cells)
-                longest.append(slowest)
-            slow = scanning(full, plans)
-        except WrongError as error:
-            print(f"FAILED {error}", file=sys.stderr)
-            return 1
+def measured_page(base: Path, entries: int) -> str:
+    """What the page says below its head."""
+    plans = entries // past.EACH
+    small, full = Folder(base / "small"), Folder(base / "full")
+    past.build(small, max(plans // 100, 10))
+    started = time.perf_counter()
+    count = past.build(full, plans)
+    _say(f"{count:,} entries written in {time.perf_counter() - started:.0f} s")
+    sealed = sum(not full.raw(one).exists() for one in full.names())
+    size = sum(path.stat().st_size for path in full.base.iterdir())
+    lookups = sum(path.stat().st_size for path in full.base.glob("*.lookup"))
+    rows, longest = [], []
+    for form in forms(plans):
+        cells, slowest = row(form, small, full, plans)
+        _say(cells)
+        rows.append(cells)
+        longest.append(slowest)
+    slow = scanning(full, plans)
     met = "met" if max(longest) < TARGET_S else "MISSED"
-    facts = "\n".join(f"- {label}: {told}" for label, told in machine.facts().items())
     table = "\n".join(f"| {one} |" for one in rows)
-    page = (
-        f"{_HEAD}\n{facts}\n\n{count:,} entries in {sealed} sealed segments and the open one, "
+    return (
+        f"{count:,} entries in {sealed} sealed segments and the open one, "
         f"{size / 1e6:.0f} MB, {lookups / 1e6:.0f} of them lookup files. Asked: under "
         f"{TARGET_S:g} s: {met} (longest {max(longest):.2f} s, cold).\n\n"
         f"{_TABLE.format(little=plans // 100 * past.EACH)}\n{table}\n\n{slow}\n"
     )
-    if args.write:
-        PAGE.write_text(page, encoding="utf-8")
-    else:
-        print(page)
-    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run it; 0, or 1 if an answer was wrong or there is no room."""
+    parser = page.parser("asof", __doc__, "entries")
+    parser.add_argument("--entries", type=int, default=10_000_000)
+    parser.add_argument("--dir", default="/var/tmp", help="where there is room")  # noqa: S108 - large, and removed after
+    args = parser.parse_args(argv)
+    entries = QUICK if args.quick else args.entries
+    room = os.statvfs(args.dir)
+    if room.f_bavail * room.f_frsize < 2 * (BYTES_EACH * entries + OPEN_BYTES):
+        print(f"{args.dir}: too little room; name another with --dir", file=sys.stderr)
+        return 1
+    tempfile.tempdir = args.dir
+    return page.make(
+        "asof", _HEAD.rstrip() + "\n", lambda base: measured_page(base, entries), write=args.write
+    )
 
 
 def _say(text: str) -> None:
