@@ -157,14 +157,19 @@ bootstrap_make() {
 # The supervisorctl of this environment looks into etc/ beside its bin/ before anywhere else, and so
 # finds our verbs and our system from any folder. The module is all that it can import of us.
 bootstrap_supervisorctl() {
-    site=$("$PYTHON_BIN" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))') &&
-        "$PYTHON_BIN" -I -c 'import sys
+    site=$("$PYTHON_BIN" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))') || return 1
+    socket=$(printf %s "$root/var/run/supervisor.sock" | sed 's/%/%%/g')
+    mkdir -p -- "$venv/etc" &&
+        printf '%s\n' '[supervisorctl]' "serverurl=unix://$socket" >"$venv/etc/supervisord.conf" || return 1
+    case $site in
+    "$venv"/*) ;;
+    *) return 0 ;; # it borrows another environment's packages, which are not ours to add to
+    esac
+    "$PYTHON_BIN" -I -c 'import sys
 print("import sys\n\nsys.path.insert(0, %r)\n\nfrom ops.ctl_plugin import make\n\n__all__ = [\"make\"]" % sys.argv[1])' \
-            "$root" >"$site/quantum_supervisorctl.py" &&
-        mkdir -p -- "$venv/etc" &&
-        socket=$(printf %s "$root/var/run/supervisor.sock" | sed 's/%/%%/g') &&
-        printf '%s\n' '[supervisorctl]' "serverurl=unix://$socket" '' '[ctlplugin:quantum]' \
-            'supervisor.ctl_factory=quantum_supervisorctl:make' >"$venv/etc/supervisord.conf"
+        "$root" >"$site/quantum_supervisorctl.py" &&
+        printf '%s\n' '' '[ctlplugin:quantum]' 'supervisor.ctl_factory=quantum_supervisorctl:make' \
+            >>"$venv/etc/supervisord.conf"
 }
 
 # Written last, moved into place: a stamp is either whole or not there.

@@ -145,6 +145,26 @@ def test_venv_and_then_nothing_more_to_do(checkout):
     assert list(checkout.home.iterdir()) == []
 
 
+def test_an_environment_that_borrows_anothers_packages_adds_nothing_to_them(tmp_path):
+    # given an environment whose interpreter is another one's
+    found = subprocess.run(
+        [sys.executable, "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True, text=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    module = Path(found) / "quantum_supervisorctl.py"
+    before = module.read_bytes() if module.exists() else None
+    script_ = (
+        f'. "{ROOT}/ops/bootstrap.sh"; root={tmp_path}; venv={tmp_path}/venv;'
+        f' PYTHON_BIN="{sys.executable}"; bootstrap_supervisorctl'
+    )
+    # when supervisorctl is told where the system is
+    subprocess.run(["/bin/sh", "-euc", script_], check=True)
+    # then the other one's packages are as they were, and no plugin is promised
+    assert (module.read_bytes() if module.exists() else None) == before
+    conf = (tmp_path / "venv" / "etc" / "supervisord.conf").read_text()
+    assert conf == f"[supervisorctl]\nserverurl=unix://{tmp_path}/var/run/supervisor.sock\n"
+
+
 def test_uv_where_it_is_installed(checkout):
     checkout.install_uv()
     works(checkout, checkout.run("status", "a b"), "uv")

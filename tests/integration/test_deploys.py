@@ -439,6 +439,8 @@ def test_the_scripts_do_it_all_as_an_operator_types_them(site):
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (venv / "quantum.stamp").write_text(f"{venv}\n\n/usr/bin/python3.11\n")
+    (venv / "etc").mkdir()
+    (venv / "etc" / "supervisord.conf").touch()
     for name in ("run", "requirements.lock"):
         shutil.copy(ROOT / name, site.tree / name)
     shutil.copy(ROOT / "requirements.lock", venv / "quantum.lock")

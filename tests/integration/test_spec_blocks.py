@@ -228,6 +228,8 @@ def set_up_home(base):
     (venv / "bin" / "python").chmod(0o755)
     base_python = f"python{sys.version_info.major}.{sys.version_info.minor}"
     (venv / "quantum.stamp").write_text(f"{venv}\n\n{base_python}\n")
+    (venv / "etc").mkdir()
+    (venv / "etc" / "supervisord.conf").touch()
     shutil.copy(ROOT / "requirements-dev.lock", venv / "quantum.lock")
     return str(venv.parent)
 
