@@ -153,6 +153,9 @@ def test_killed_server_loses_and_doubles_no_decision(programs):
     try:
         world = World(server.connect())
         programs += three(server.url)
+        # Before that, none knows yet what SIGTERM means.
+        beats = [streams.heartbeat("p33", number) for number in range(3)]
+        wait_until(lambda: world.db.exists(*beats) == len(beats), 20, "all are up")
         for _ in range(3):
             world.burst()
             server.kill()
