@@ -25,7 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--body", default="", help="serve this recorded exchangeInfo (.json, .gz)")
     parser.add_argument("--keep", action="store_true", help="go on with the last demo's data")
-    parser.add_argument("--wait", type=start.seconds, default=30.0, help="seconds, for readiness")
+    parser.add_argument(
+        "--wait", type=start.seconds, default=start.WAIT_S, help="seconds, for readiness"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

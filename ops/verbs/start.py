@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+WAIT_S = 60.0
+"""Sixteen programs start in 3 s on an idle machine, and in 30 s on one that has other work."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Foreground, profile and patience; names of programs."""
@@ -15,7 +18,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--profile", choices=("live", "demo"), default="live", help="default: live")
     parser.add_argument(
-        "--wait", type=seconds, default=30.0, metavar="SECONDS", help="for readiness (default 30)"
+        "--wait",
+        type=seconds,
+        default=WAIT_S,
+        metavar="SECONDS",
+        help=f"for readiness (default {WAIT_S:.0f})",
     )
     telling.configure(parser)
 
