@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -62,10 +63,13 @@ def test_verify_says_yes_and_no(folder, capsys, tmp_path):
     path.write_bytes(bad)
     code, out, _ = answer(capsys, "verify")
     assert code == 2
-    assert out.startswith(f"❌ {path.name} line 1: the block of lines 1 to ")
+    # Which of its lines is the first that is lost depends on how zstd cut the block.
+    found = re.match(f"❌ {path.name} line ([0-9]+): the block of lines 1 to ([0-9]+) ", out)
+    assert found, out
+    assert 1 <= int(found[1]) <= int(found[2])
     code, out, _ = answer(capsys, "verify", "--json")
     [fault] = json.loads(out)["faults"]
-    assert (code, fault["segment"], fault["line"]) == (2, path.name, 1)
+    assert (code, fault["segment"], fault["line"]) == (2, path.name, int(found[1]))
 
 
 def test_verify_refuses_what_is_no_checkpoint_and_no_key(folder, capsys, tmp_path):
