@@ -173,6 +173,9 @@ class Runner:
         """Handle the entries, and let what came of them be settled by and by."""
         done = 0
         while done < len(entries):
+            if done:
+                # A batch of slow work may take minutes; whoever is silent is taken for dead.
+                self._on_idle("ready")
             # What has to be durable first is made so once for the whole batch.
             if done and self._consumer.commit is None:
                 self._submit()

@@ -54,29 +54,34 @@ def _servers() -> Iterator[dict[str, Server]]:
         server.close()
 
 
+def _emptied(started: dict[str, Server], flavour: str) -> Server:
+    if flavour not in started:
+        started[flavour] = Server(flavour)
+    db = started[flavour].connect()
+    db.flushall()
+    # Closed here: left to the garbage collector, its socket may go first, which is a warning.
+    db.connection_pool.disconnect()
+    return started[flavour]
+
+
 @pytest.fixture(params=["valkey", pytest.param("redis7", marks=pytest.mark.needs_redis7)])
 def server(request, _servers) -> Server:
     """A running server, emptied; the test runs once on each flavour."""
-    flavour = request.param
-    if flavour not in _servers:
-        _servers[flavour] = Server(flavour)
-    _servers[flavour].connect().flushall()
-    return _servers[flavour]
+    return _emptied(_servers, request.param)
 
 
 @pytest.fixture
 def valkey(_servers) -> Server:
     """The embedded server only, emptied."""
-    if "valkey" not in _servers:
-        _servers["valkey"] = Server("valkey")
-    _servers["valkey"].connect().flushall()
-    return _servers["valkey"]
+    return _emptied(_servers, "valkey")
 
 
 @pytest.fixture
 def db(server):
     """A client of ``server``."""
-    return server.connect()
+    client = server.connect()
+    yield client
+    client.connection_pool.disconnect()
 
 
 @pytest.fixture
@@ -96,8 +101,4 @@ def backend(request, _servers) -> Backend:
         return MemoryBackend()
     if request.param == "fakeredis":
         return fake()
-    if request.param not in _servers:
-        _servers[request.param] = Server(request.param)
-    server = _servers[request.param]
-    server.connect().flushall()
-    return RedisBackend(server.connect)
+    return RedisBackend(_emptied(_servers, request.param).connect)

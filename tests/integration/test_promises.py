@@ -78,8 +78,12 @@ def test_slow_work_is_settled_while_the_batch_goes_on(backend):
             unsettled.append(backend.pending(PLANS, "slow"))
 
     runner, _ = backend.runner(slow, clock=clock)
+    beats: list[float] = []
+    runner._on_idle = lambda _state: beats.append(clock.spent_s)
     backend.settle(runner)
     assert unsettled
+    # And the process says that it is alive while it works on them
+    assert len([one for one in beats if 0 < one < 60 * 0.02]) > 3
     assert backend.pending(PLANS, "slow") == 0
 
 
