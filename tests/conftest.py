@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -19,6 +20,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared")
 
+ROOT = Path(__file__).parents[1]
 _FOREIGN = ("REDIS_", "QUANTUM_", "UNIVERSE_", "P33_", "HTTP_TIMEOUT", "SUPERVISOR_",
             "BINANCE_", "POSITIONS_", "LEDGER_", "STRICT_LEDGER")  # fmt: skip
 
@@ -31,6 +33,8 @@ def clean_environment(monkeypatch, tmp_path):
     """
     import os
 
+    # And a story that goes elsewhere takes nobody with it.
+    monkeypatch.chdir(ROOT)
     for name in list(os.environ):
         if name.startswith(_FOREIGN) and name not in ("QUANTUM_HOME", "QUANTUM_FAULTS"):
             monkeypatch.delenv(name)

@@ -52,6 +52,7 @@ class Repository(Checkout):
         return moved
 
 
+MODULES = ("quantum_ops/__init__", "quantum_ops/env_files")
 NEEDED = ("README.md", "docs/OPS_CHANGELOG.md", "docs/universe.md", ".gitignore", ".gitattributes")
 
 
@@ -61,7 +62,7 @@ def template(tmp_path_factory):
     made = Repository(tmp_path_factory.mktemp("template"))
     for path in sorted(made.root.rglob("*")):
         name = str(path.relative_to(made.root))
-        needed = name.startswith(("ops/", ".git/", "quantum_ops/ledger/", "quantum_ops/__init__"))
+        needed = name.startswith(("ops/", ".git/", "quantum_ops/ledger/", *MODULES))
         if path.is_file() and not needed and name not in NEEDED:
             path.unlink()
     shutil.copytree(made.root, made.root.with_name("born"), symlinks=True)

@@ -169,13 +169,13 @@ def test_hostile_text_in_it_moves_no_cursor(elsewhere, verify):
 
 
 def test_a_ledgers_proofs_are_verified_by_the_same_verb(here, verify, capsys, monkeypatch):
+    monkeypatch.chdir(here.base)
     ledger = Ledger(here.base / "ledger")
     run(["ledger", "key", str(here.base / "ledger.pem")])
     ledger.seal = Seal.find({"LEDGER_KEY": str(here.base / "ledger.pem")}, here.base)
     ledger.fill(3)
     shutil.copy(ledger.folder.checkpoint, here.base / "kept")
     ledger.fill(2)
-    monkeypatch.chdir(here.base)
     assert run(["ledger", "prove", "2", "-o", str(here.base / "record.proof")]) == 0
     grew = ["--since", str(here.base / "kept"), "-o", str(here.base / "grew.proof")]
     assert run(["ledger", "prove", *grew]) == 0

@@ -283,7 +283,7 @@ class Screen:
         return self.text.count(text) >= times
 
     def close(self) -> int:
-        code = self.process.wait(10)
+        code = self.process.wait(30)
         os.close(self.fd)
         return code
 
