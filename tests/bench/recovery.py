@@ -6,7 +6,6 @@ handled: for this runtime and its peers, each as its own documentation sets it u
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
 import json
@@ -14,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +24,11 @@ import redis
 
 from ops import server_binary
 from quantum_ops import streams
-from tests.bench import machine, recovery_worker, workload
+from tests.bench import machine, page, recovery_worker, workload
+from tests.bench.page import WrongError
 from tests.bench.place import Server
 from tests.bench.recovery_worker import Job
 
-PAGE = machine.ROOT / "docs" / "performance-recovery.md"
 LABELS = {
     "ours": "this runtime",
     "walrus": "walrus ConsumerGroup",
@@ -49,10 +47,6 @@ PATIENCE_S = 20.0
 """Longest wait for what ought to come; whoever needs longer has not recovered here."""
 START_S = 20.0
 KEY = workload.stream(workload.LONG).key
-
-
-class WrongError(Exception):
-    """A worker did not even do its plain work: what it did then means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,30 +209,26 @@ SCENARIOS: dict[str, Callable[[Trial], Told]] = {
 
 
 def main(argv: list[str]) -> int:
-    """Run it; 0, or 1 if a worker did not do its plain work or ours did not recover."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.recovery", description=__doc__)
+    """Run it; 0, or 1 if a worker did not do its plain work, or ours did not recover."""
+    parser = page.parser("recovery", __doc__, "peers")
     parser.add_argument("--only", action="append", choices=list(recovery_worker.PEERS))
-    parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    rows: list[tuple[str, list[Told]]] = []
+    peers = args.only or (["ours"] if args.quick else list(recovery_worker.PEERS))
+    head = _HEAD.format(entries=ENTRIES, delay=DELAY_MS, few=FEW, patience=PATIENCE_S)
+    return page.make("recovery", head, lambda folder: _measure(peers, folder), write=args.write)
+
+
+def _measure(peers: list[str], folder: Path) -> str:
     server = Server(server_binary.find().path)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            for peer in args.only or recovery_worker.PEERS:
-                trial = Trial(server, peer, Path(folder))
-                rows.append((peer, [_one(trial, name) for name in SCENARIOS]))
-    except WrongError as error:
-        print(f"FAILED {error}", file=sys.stderr)
-        return 1
+        rows = {
+            peer: [_one(Trial(server, peer, folder), name) for name in SCENARIOS] for peer in peers
+        }
     finally:
         server.close()
-    page = _page(server.flavour, rows)
-    if args.write:
-        PAGE.write_text(page, encoding="utf-8")
-    else:
-        print(page)
-    return 0 if all(told.good for peer, row in rows if peer == "ours" for told in row) else 1
+    if not all(told.good for told in rows.get("ours", ())):
+        raise WrongError(f"this runtime did not recover: {rows['ours']}")
+    return _table(server.flavour, rows)
 
 
 def _one(trial: Trial, name: str) -> Told:
@@ -247,21 +237,13 @@ def _one(trial: Trial, name: str) -> Told:
     return told
 
 
-def _page(flavour: str, rows: list[tuple[str, list[Told]]]) -> str:
-    facts = "\n".join(f"- {name}: {told}" for name, told in machine.facts().items())
-    lines = [_HEAD.format(entries=ENTRIES, delay=DELAY_MS, few=FEW, patience=PATIENCE_S), facts]
-    lines += [
-        f"- Server: {flavour}",
-        "",
-        f"| | {' | '.join(SCENARIOS)} |",
-        "| --- | --- | --- | --- |",
-    ]
-    for peer, row in rows:
-        cells = (
-            f"{'' if told.good else '**'}{told.text}{'' if told.good else '**'}" for told in row
-        )
+def _table(flavour: str, rows: dict[str, list[Told]]) -> str:
+    lines = [f"| {flavour} | {' | '.join(SCENARIOS)} |", "| --- | --- | --- | --- |"]
+    for peer, row in rows.items():
+        marks = ["" if told.good else "**" for told in row]
+        cells = [f"{mark}{told.text}{mark}" for mark, told in zip(marks, row, strict=True)]
         lines.append(f"| {LABELS[peer]} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 _HEAD = """# Recovery, beside peers
