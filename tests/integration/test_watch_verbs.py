@@ -283,9 +283,11 @@ class Screen:
         return self.text.count(text) >= times
 
     def close(self) -> int:
-        code = self.process.wait(30)
+        # Read on meanwhile, as a terminal does: a full one would hold up the verb's last words.
+        wait_until(lambda: self.shows("") and self.process.poll() is not None, 30, "its end")
+        self.shows("")
         os.close(self.fd)
-        return code
+        return self.process.returncode
 
 
 @pytest.fixture
