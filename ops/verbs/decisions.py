@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from ops import output
 from ops.terminal import safe
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ BLOCK_MS = 1000
 PAUSE_S = 0.5
 PAGE = 1000
 NOT_RUNNING, NOT_FOUND = 3, 4
+LETTERS = {
+    "i": "id", "t": "occurred_at", "g": "gate", "p": "plan_id", "s": "symbol", "a": "allow",
+    "r": "reason", "q": "safe_qty", "e": "universe_epoch",
+}  # fmt: skip
 HEADER = f"{'WHEN':<12}  {'PLAN':<16}  {'SYMBOL':<14}  {'':<5}  {'REASON':<32}  {'QTY':>10}  EPOCH"
 
 
@@ -31,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-n", "--count", type=_count, default=20, metavar="N", help="the newest N (default 20)"
     )
     parser.add_argument("--plan", default="", metavar="ID", help="only this plan_id")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    output.add_format(parser, LETTERS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,7 +84,8 @@ class _Shown:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._headed = args.json
+        self._headed = not args.format.is_text
+        self._paint = output.painter(args.color, sys.stdout)
         self._away = False
         self.count = 0
 
@@ -101,7 +106,10 @@ class _Shown:
             self._headed = True
             print(HEADER, flush=True)
         self.count += 1
-        print(json.dumps(_object(id_, event)) if self._args.json else _row(event), flush=True)
+        if self._args.format.is_text:
+            print(self._paint(_row(event), "" if event.allow else "warn"), flush=True)
+        else:
+            print(self._args.format.line(_object(id_, event)), flush=True)
 
     def away(self, *, away: bool) -> None:
         """Tell, once each, that the server is away and that it is back."""

@@ -47,6 +47,12 @@ def test_newest_decisions_with_their_reasons(gate):
     assert len(decisions("-n", "1").stdout.splitlines()) == 2
     [only] = decisions("--json", "--plan", "b" * 16).stdout.splitlines()
     assert json.loads(only)["reason"] == "symbol_not_allowed"
+    # and in the style of the other verbs: a template, colour where it is wanted
+    assert decisions("-F", "%p %a %{reason}").stdout.splitlines()[-1].split() == [
+        "b" * 16, "false", "symbol_not_allowed",
+    ]  # fmt: skip
+    assert "\x1b[33m" in decisions("--color", "always").stdout
+    assert decisions("-F", "%z").returncode == 2
 
 
 def test_hostile_values_do_not_reach_the_terminal_as_they_are(gate):
