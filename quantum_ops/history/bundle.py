@@ -11,14 +11,14 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 
 from quantum_ops.history import entry, segment
 from quantum_ops.history.entry import Entry
 from quantum_ops.history.errors import ProofError
-from quantum_ops.ledger import checkpoint, merkle
+from quantum_ops.ledger import canonical, checkpoint, merkle
 from quantum_ops.ledger.checkpoint import Checkpoint, Verifier
 from quantum_ops.ledger.errors import CheckpointError
 
@@ -103,7 +103,7 @@ def parse(text: bytes | str) -> Bundle:
     try:
         # Never bytes: json would guess at UTF-16.
         plain = text.decode() if isinstance(text, bytes) else text
-        loose = json.loads(plain, object_pairs_hook=_once, parse_constant=_no_number)
+        loose = json.loads(plain, object_pairs_hook=canonical.once, parse_constant=_no_number)
         found = msgspec.convert(loose, Bundle)
         found.digest()  # half a character (a lone surrogate) is no text
     except RecursionError:
@@ -211,14 +211,6 @@ def _way(shown: str, one: Proven, known: Checkpoint) -> list[str]:
 def shown(raw: bytes) -> str:
     """A hash as it stands in a bundle."""
     return base64.b64encode(raw).decode()
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the name {max(names, key=names.count)[:80]!r} stands twice")
-    return found
 
 
 def _no_number(text: str) -> NoReturn:

@@ -71,7 +71,7 @@ def load(line: bytes) -> dict[str, Any]:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError(f"{len(line)} bytes are more than a line holds ({MAX_LINE_BYTES})")
     try:
-        record = json.loads(line, object_pairs_hook=_once, parse_float=_no_float)
+        record = json.loads(line, object_pairs_hook=once, parse_float=_no_float)
     except RecursionError:
         raise ValueError(f"nested deeper than {MAX_DEPTH}") from None
     if not isinstance(record, dict):
@@ -155,11 +155,12 @@ def _longest(record: Mapping[str, Any]) -> str:
     return max(fields, key=lambda name: len(str(fields[name])), default="it")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For ``object_pairs_hook``: readers disagree on which of two equal names counts."""
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"the name {max(names, key=names.count)!r} stands twice")
+        raise ValueError(f"the name {max(names, key=names.count)[:80]!r} stands twice")
     return found
 
 
