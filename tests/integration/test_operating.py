@@ -138,6 +138,9 @@ def kinds(lines: dict[str, str]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def named(operated):
     """What stands for the names in capitals: a letter, a plan that was denied, an operation."""
+    # The pretend trading side sends a plan that is none too, but may take over a minute to
+    none = {"plan_id": "9f2d9f2d9f2d9f2d", "decision": "EXECUTE", "symbol": "BTCUSDT"}
+    operated.db.xadd(streams.APPLY_PLAN.key, {**none, "side": "BUY", "qty": "NaN"})
     told = "./run dlq list --json --group p33 -n 1"
     letter = wait_until(lambda: operated.type(told).stdout, 60, "a plan that is none")
     entry = json.loads(letter)
@@ -189,12 +192,16 @@ def test_the_five_questions_of_the_readme_are_answered_as_it_shows(operated, nam
         assert command.rsplit(" ", 1)[0] in block
     # Given a plan in a symbol that nobody lists; on its fallback the gate denies others as well
     listed = json.loads(operated.type("./run universe --json").stdout)["symbols"]
-    decided = operated.type("./run decisions -n 1000 --json").stdout.splitlines()
-    denied = [
-        one
-        for one in map(json.loads, decided)
-        if one["reason"] == "symbol_not_allowed" and one["symbol"] not in listed
-    ]
+
+    def refused():
+        decided = operated.type("./run decisions -n 1000 --json").stdout.splitlines()
+        return [
+            one
+            for one in map(json.loads, decided)
+            if one["reason"] == "symbol_not_allowed" and one["symbol"] not in listed
+        ]
+
+    denied = wait_until(refused, 60, "a plan in a symbol that nobody lists")
     real = {"c26a112a2e6bbd52": denied[-1]["plan_id"], "1795658547184-0": named["LETTER"]}
     # Then each is answered by one line that is typed
     for command, answer in shown.items():
