@@ -17,9 +17,8 @@ from redis import exceptions
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
-from quantum_ops import knobs
+from quantum_ops import knobs, sentinel
 from quantum_ops.errors import ConfigurationError, RefusedError
 from quantum_ops.settings import RedisSettings
 
@@ -164,6 +163,8 @@ def ask(db: walrus.Database, packed: bytes, count: int) -> list[Any]:
         db.connection_pool.release(connection)
     for reply in replies:
         if isinstance(reply, redis.ResponseError) and (is_passing(reply) or is_refusal(reply)):
+            if isinstance(reply, exceptions.ReadOnlyError):
+                connection.disconnect()  # demoted: whoever asks next must find the new master
             raise reply
     return replies
 
@@ -212,27 +213,33 @@ def _through_sentinel(
 ) -> walrus.Database:
     parts = urllib.parse.urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
-    service = parts.path.strip("/")
+    service, _, number = parts.path.strip("/").partition("/")
+    problem = f"REDIS_URL={shown(url)!r}"
     if not hosts or not service:
-        raise ConfigurationError(
-            f"REDIS_URL={shown(url)!r}: write sentinel://HOST:PORT,HOST:PORT/SERVICE"
-        )
+        raise ConfigurationError(f"{problem}: write sentinel://HOST:PORT,HOST:PORT/SERVICE")
+    if number and not (number.isascii() and number.isdecimal()):
+        raise ConfigurationError(f"{problem}: {number!r} is no number of a database")
     user, _, password = login.partition(":")
-    sentinels = []
-    for host in hosts.split(","):
-        name, _, port = host.rpartition(":")
-        sentinels.append((name or host, int(port) if name and port.isdigit() else 26379))
-    # A dead sentinel must not stall discovery: short timeouts of its own.
-    quick = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "protocol": 2}
-    finder: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-        sentinels, sentinel_kwargs=quick
+    own = {"username": settings.sentinel_username, "password": settings.sentinel_password}
+    return sentinel.connect(
+        [_host(one, problem) for one in hosts.split(",")],
+        urllib.parse.unquote(service),
+        login={name: value for name, value in own.items() if value},
+        options={
+            **options,
+            "username": urllib.parse.unquote(user) or settings.username or None,
+            "password": urllib.parse.unquote(password) or settings.password or None,
+            "db": int(number) if number else settings.db,
+        },
     )
-    master: walrus.Database = finder.master_for(
-        service,
-        redis_class=walrus.Database,
-        username=urllib.parse.unquote(user) or settings.username or None,
-        password=urllib.parse.unquote(password) or settings.password or None,
-        db=settings.db,
-        **options,
-    )
-    return master
+
+
+def _host(text: str, problem: str) -> sentinel.Address:
+    """One sentinel's host and port: ``h``, ``h:1``, ``[::1]`` or ``[::1]:1``."""
+    name, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        name, port = text, str(sentinel.PORT)
+    name = name.removeprefix("[").removesuffix("]")
+    if not name or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 2**16:
+        raise ConfigurationError(f"{problem}: {text!r} is no HOST:PORT of a sentinel")
+    return name, int(port)

@@ -15,7 +15,7 @@ class RedisSettings:
         "REDIS_URL",
         text,
         "",
-        "Server to use: redis://, rediss://, unix:// or sentinel://h1:p1,h2:p2/SERVICE. "
+        "Server to use: redis://, rediss://, unix:// or sentinel://h1:p1,h2:p2/SERVICE[/DB]. "
         "Set, ./run never starts a server of its own.",
         secret=True,
     )
@@ -30,6 +30,15 @@ class RedisSettings:
     username: str = knob("REDIS_USERNAME", text, "", "ACL user; empty is the default user.")
     password: str = knob(
         "REDIS_PASSWORD", text, "", "Password of that user. Never logged.", secret=True
+    )
+    sentinel_username: str = knob(
+        "REDIS_SENTINEL_USERNAME",
+        text,
+        "",
+        "ACL user at the sentinels, which have users of their own.",
+    )
+    sentinel_password: str = knob(
+        "REDIS_SENTINEL_PASSWORD", text, "", "Password at the sentinels. Never logged.", secret=True
     )
     timeout_s: float = knob(
         "REDIS_TIMEOUT_SEC",

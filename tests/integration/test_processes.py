@@ -10,16 +10,14 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry
 
-from quantum_ops import client, program, streams
+from quantum_ops import program, streams
 from quantum_ops.events import AuditFinding
 from quantum_ops.metrics import MAX_REASONS, BatchHistogram, MetricsObserver
 from quantum_ops.observe import Trouble
 from quantum_ops.publisher import Publisher
-from quantum_ops.settings import RedisSettings
 from tests.contract.reference import ROOT
 from tests.fault.test_kill import Process
 from tests.integration.test_demo import free_port
-from tests.servers import Server, binary
 from tests.waiting import wait_until
 
 
@@ -110,38 +108,3 @@ def test_log_lines_are_json_and_hostile_text_stays_in_its_line(log_lines):
     assert told["program"] == "test"
     assert "\x1b" not in line
     assert told["long"].endswith("(9000 in all)")
-
-
-def test_sentinel_url_finds_the_master(valkey, tmp_path):
-    # Given a master and a sentinel that watches it
-    path = binary("valkey")
-    master_port, sentinel_port = free_port(), free_port()
-    master = Server("valkey", "--port", str(master_port), "--bind", "127.0.0.1")
-    conf = tmp_path / "sentinel.conf"
-    conf.write_text(
-        f"port {sentinel_port}\nbind 127.0.0.1\n"
-        f"sentinel monitor quantum 127.0.0.1 {master_port} 1\n"
-    )
-    with (tmp_path / "log").open("wb") as log:
-        sentinel = subprocess.Popen([path, str(conf), "--sentinel"], stdout=log, cwd=tmp_path)
-    try:
-        url = f"sentinel://127.0.0.1:{sentinel_port}/quantum"
-        db = client.connect(RedisSettings(url=url))
-
-        def found() -> bool:
-            try:
-                return bool(db.ping())
-            except client.TRANSPORT_ERRORS:
-                return False
-
-        wait_until(found, 15, "the master is found")
-        # Then it is a client like any other
-        db.set("k", "v")
-        assert master.connect().get("k") == b"v"
-        for one in db.connection_pool.sentinel_manager.sentinels:
-            one.close()
-        db.close()
-    finally:
-        sentinel.terminate()
-        sentinel.wait()
-        master.close()
