@@ -221,7 +221,7 @@ def _through_sentinel(
         raise ConfigurationError(f"{problem}: {number!r} is no number of a database")
     user, _, password = login.partition(":")
     own = {"username": settings.sentinel_username, "password": settings.sentinel_password}
-    return sentinel.connect(
+    pool = sentinel.pool(
         [_host(one, problem) for one in hosts.split(",")],
         urllib.parse.unquote(service),
         login={name: value for name, value in own.items() if value},
@@ -232,6 +232,7 @@ def _through_sentinel(
             "db": int(number) if number else settings.db,
         },
     )
+    return walrus.Database(connection_pool=pool, script_dir=False)
 
 
 def _host(text: str, problem: str) -> sentinel.Address:

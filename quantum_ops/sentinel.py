@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis
-import walrus
 from redis import exceptions
 from redis.sentinel import (
     MasterNotFoundError,
@@ -109,21 +108,23 @@ class Pool(SentinelConnectionPool):
         return connection
 
 
-def connect(
+def pool(
     sentinels: Sequence[Address],
     service: str,
     *,
     login: Mapping[str, Any],
     options: Mapping[str, Any],
-) -> walrus.Database:
-    """A client of the master of ``service``; ``login`` is for the sentinels, ``options`` for it."""
+) -> Pool:
+    """Connections to the master of ``service``.
+
+    ``login`` is for the sentinels, ``options`` are those of connections to the master.
+    """
     quick = {"socket_timeout": ASK_S, "socket_connect_timeout": ASK_S, "protocol": 2, **login}
     key = (tuple(sentinels), service, tuple(sorted(quick.items())))
     finder = _FINDERS.get(key)
     if finder is None:
         finder = _FINDERS[key] = Finder(sentinels, sentinel_kwargs=quick)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-    pool = Pool(service, finder, connection_class=Connection, **options)  # type: ignore[no-untyped-call]  # as above
-    return walrus.Database(connection_pool=pool, script_dir=False)
+    return Pool(service, finder, connection_class=Connection, **options)  # type: ignore[no-untyped-call]  # as above
 
 
 _FINDERS: dict[Any, Finder] = {}
