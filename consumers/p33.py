@@ -17,6 +17,7 @@ import msgspec
 from quantum_ops import client, codec, permits, streams
 from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
+from quantum_ops.effects import Effects
 from quantum_ops.errors import DecodeError, Reject
 from quantum_ops.events import ApplyPlan, AuditFinding, PermitDecided
 from quantum_ops.p33 import snapshot
@@ -158,6 +159,9 @@ def _contradict(context: Context, subject: Subject, decided: Any) -> None:
     detail = {"decided_plan_sha256": earlier[:80], "plan_sha256": subject.sha256}
     key = streams.conflict(GATE, subject.plan_id, subject.sha256)
     context.once(key, context.entry_id, ttl_s=MAX_AGE_S)
+    if client.replicas(context.db).count:
+        # What waits for the replicas would replace the denial when it is let out.
+        context.delete(streams.unreplicated(streams.permit(GATE, subject.plan_id)))
     _write(context, subject, Decision(allow=False, reason="plan_id_conflict", detail=detail))
     context.publish(
         AuditFinding(
@@ -181,24 +185,42 @@ def _write(
     state: State = context.state
     settings: P33Settings = context.settings
     document = _document(subject, made, known, state, settings.permit_ttl_s)
-    context.set(
-        streams.permit(GATE, subject.plan_id),
-        permits.encode(document, context.held.signer),
-        ttl_s=settings.permit_ttl_s,
-    )
-    context.publish(
-        PermitDecided(
-            # The entry's own id: a decision that is made again is the same event.
-            event_id=f"{GATE}/{context.entry_id}",
-            occurred_at=state.moment,
-            gate=GATE,
-            plan_id=subject.plan_id,
-            symbol=subject.symbol,
-            allow=made.allow,
-            reason=made.reason,
-            safe_qty=made.safe_qty,
-            universe_epoch=state.allowlist.epoch,
-        )
+    key, ttl_s = streams.permit(GATE, subject.plan_id), settings.permit_ttl_s
+    permit = permits.encode(document, context.held.signer)
+    if made.allow and client.replicas(context.db).count:
+        # An executor acts on it outside Redis, where no failover takes anything back.
+        context.set_replicated(key, permit, ttl_s=ttl_s, otherwise=_withdrawn(context, subject))
+    else:
+        context.set(key, permit, ttl_s=ttl_s)
+    context.publish(_told(context, subject, made))
+
+
+def _withdrawn(context: Context, subject: Subject) -> Effects:
+    """What takes the place of a permit that the replicas did not have in time."""
+    state: State = context.state
+    ttl_s = context.settings.permit_ttl_s
+    denial = Decision(allow=False, reason="not_replicated")
+    document = _document(subject, denial, _NOTHING_KNOWN, state, ttl_s)
+    effects = Effects()
+    permit = permits.encode(document, context.held.signer)
+    effects.set(streams.permit(GATE, subject.plan_id), permit, ttl_s=ttl_s)
+    effects.publish(_told(context, subject, denial, "/withdrawn"))
+    return effects
+
+
+def _told(context: Context, subject: Subject, made: Decision, suffix: str = "") -> PermitDecided:
+    state: State = context.state
+    return PermitDecided(
+        # The entry's own id: a decision that is made again is the same event.
+        event_id=f"{GATE}/{context.entry_id}{suffix}",
+        occurred_at=state.moment,
+        gate=GATE,
+        plan_id=subject.plan_id,
+        symbol=subject.symbol,
+        allow=made.allow,
+        reason=made.reason,
+        safe_qty=made.safe_qty,
+        universe_epoch=state.allowlist.epoch,
     )
 
 

@@ -8,7 +8,9 @@ command may run twice.
 
 from __future__ import annotations
 
+import contextlib
 import urllib.parse
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import redis
@@ -20,6 +22,7 @@ from redis.retry import Retry
 
 from quantum_ops import knobs, sentinel
 from quantum_ops.errors import ConfigurationError, RefusedError
+from quantum_ops.replicas import NONE, Replicas
 from quantum_ops.settings import RedisSettings
 
 _MISSING = object()
@@ -74,11 +77,31 @@ def connect(
         "driver_info": None,  # CLIENT SETINFO is unknown to 7.0 and noise in an ACL log
         "client_name": name or None,
     }
+    wanted = Replicas(settings.wait_replicas, settings.wait_replicas_ms)
+    if wanted.count and wanted.wait_ms >= settings.timeout_s * 1000:
+        raise ConfigurationError(
+            f"QUANTUM_WAIT_REPLICAS_MS={wanted.wait_ms} is not below REDIS_TIMEOUT_SEC="
+            f"{settings.timeout_s}: each wait would count as a lost reply; lower the first"
+        )
     url = url_of(settings)
     if url.startswith("sentinel://"):
-        return _through_sentinel(url, settings, options)
-    pool = redis.ConnectionPool.from_url(url, **options)
-    return walrus.Database(connection_pool=pool, script_dir=False)
+        pool: redis.ConnectionPool = _sentinel_pool(url, settings, options)
+    else:
+        pool = redis.ConnectionPool.from_url(url, **options)
+    made = Database(connection_pool=pool, script_dir=False)
+    made.wanted = wanted
+    return made
+
+
+class Database(walrus.Database):  # type: ignore[misc]  # walrus is untyped
+    """A client that knows which replicas its settings want to have what is written."""
+
+    wanted: Replicas = NONE
+
+
+def replicas(db: walrus.Database | None) -> Replicas:
+    """The replicas that must have what ``db`` writes before it counts."""
+    return getattr(db, "wanted", NONE)
 
 
 def url_of(settings: RedisSettings) -> str:
@@ -130,6 +153,46 @@ def raw(db: walrus.Database, *command: Any) -> Any:
         return connection.read_response()
     finally:
         db.connection_pool.release(connection)
+
+
+class NotReplicatedError(redis.TimeoutError):
+    """The master has what was written; the replicas did not say in time that they have it.
+
+    Passing, and of unknown outcome: a failover now may keep it or lose it. Next: write it again.
+    """
+
+
+@contextlib.contextmanager
+def pinned(db: walrus.Database) -> Iterator[Callable[..., Any]]:
+    """A function that sends commands over one connection and gives each reply, as it came.
+
+    Error replies are raised. After any other error the connection is never used again.
+    """
+    connection = db.connection_pool.get_connection()
+
+    def say(*command: Any) -> Any:
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        except redis.ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    try:
+        yield say
+    finally:
+        db.connection_pool.release(connection)
+
+
+def wait(say: Callable[..., Any], wanted: Replicas) -> None:
+    """Wait until ``wanted`` have all that ``say`` wrote; raises :class:`NotReplicatedError`."""
+    have = say(*wanted.command)
+    if have < wanted.count:
+        raise NotReplicatedError(
+            f"{have} of {wanted.count} replicas have it after {wanted.wait_ms} ms"
+        )
 
 
 def ask(db: walrus.Database, packed: bytes, count: int) -> list[Any]:
@@ -208,9 +271,7 @@ def _refuse_options(url: str, query: str) -> None:
             )
 
 
-def _through_sentinel(
-    url: str, settings: RedisSettings, options: dict[str, Any]
-) -> walrus.Database:
+def _sentinel_pool(url: str, settings: RedisSettings, options: dict[str, Any]) -> sentinel.Pool:
     parts = urllib.parse.urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
     service, _, number = parts.path.strip("/").partition("/")
@@ -221,7 +282,7 @@ def _through_sentinel(
         raise ConfigurationError(f"{problem}: {number!r} is no number of a database")
     user, _, password = login.partition(":")
     own = {"username": settings.sentinel_username, "password": settings.sentinel_password}
-    pool = sentinel.pool(
+    return sentinel.pool(
         [_host(one, problem) for one in hosts.split(",")],
         urllib.parse.unquote(service),
         login={name: value for name, value in own.items() if value},
@@ -232,7 +293,6 @@ def _through_sentinel(
             "db": int(number) if number else settings.db,
         },
     )
-    return walrus.Database(connection_pool=pool, script_dir=False)
 
 
 def _host(text: str, problem: str) -> sentinel.Address:

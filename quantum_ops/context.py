@@ -7,7 +7,7 @@ from typing import Any
 
 import walrus
 
-from quantum_ops import entry_id
+from quantum_ops import client, entry_id
 from quantum_ops.clock import Clock
 from quantum_ops.effects import Effects
 
@@ -57,6 +57,15 @@ class Context(Effects):
         self.raw_ids: Sequence[bytes] = ()
         self.alive: Callable[[], None] = _nothing
         self.attempt = 1
+
+    def set_replicated(
+        self, key: str, value: str | bytes, *, ttl_s: int, otherwise: Effects
+    ) -> None:
+        """See :class:`~quantum_ops.effects.Effects`."""
+        if client.replicas(self.db).count:
+            super().set_replicated(key, value, ttl_s=ttl_s, otherwise=otherwise)
+        else:
+            self.set(key, value, ttl_s=ttl_s)
 
     @property
     def entry_id(self) -> str:

@@ -22,6 +22,7 @@ Command = tuple[Skeleton, str, Sequence[Any]]
 ONCE = "ONCE"
 FIRST = "FIRST"
 BURY = "BURY"
+REPLICATED = "REPLICATED"
 MAX_ARGUMENTS = 5000
 """Arguments of one effect; Lua cannot pass on more than 8,000."""
 
@@ -63,6 +64,18 @@ class Effects:
         """SET, with an expiry if ``ttl_s``."""
         tail = ("EX", ttl_s) if ttl_s is not None else ()
         self.commands.append((("SET", 1, tail), key, (value,)))
+
+    def set_replicated(
+        self, key: str, value: str | bytes, *, ttl_s: int, otherwise: Effects
+    ) -> None:
+        """SET with an expiry, which readers see only once enough replicas have it.
+
+        Enough are ``QUANTUM_WAIT_REPLICAS``; with none it is a plain SET. Without their word in
+        time, or if the process dies meanwhile, the key is never set: the effects of ``otherwise``
+        take its place, or, with nobody left to make them, nothing does.
+        """
+        tail = (ttl_s, tuple(otherwise.commands))
+        self.commands.append(((REPLICATED, 1, tail), key, (value,)))
 
     def hset(self, key: str, mapping: dict[str, Any]) -> None:
         """HSET of all of ``mapping``."""

@@ -50,7 +50,8 @@ class Receipt:
     ``fenced`` entries had been settled by another process: their effects were not applied.
     ``skipped`` entries met their ``once`` key. ``failed`` lists (entry id, error) of effects that
     Redis refused. ``again`` lists (stream, entry id) of entries that were left pending because the
-    key of their ``first`` effect holds another value.
+    key of their ``first`` effect holds another value. ``withdrawn`` values were never let out: the
+    replicas did not have them in time.
     """
 
     acked: int = 0
@@ -59,6 +60,7 @@ class Receipt:
     skipped: int = 0
     failed: list[tuple[bytes, str]] = field(default_factory=list)
     again: list[tuple[str, bytes]] = field(default_factory=list)
+    withdrawn: int = 0
 
     def add(self, other: Receipt) -> None:
         """Count ``other`` in."""
@@ -68,6 +70,7 @@ class Receipt:
         self.skipped += other.skipped
         self.failed += other.failed
         self.again += other.again
+        self.withdrawn += other.withdrawn
 
 
 class Batch(NamedTuple):

@@ -35,8 +35,8 @@ class Trouble:
     """One entry (or the group itself) that did not go the plain way.
 
     ``kind`` is one of ``retry``, ``dead_letter``, ``lost``, ``fenced``, ``group_recreated``,
-    ``redis_away``, ``last_words_failed``, ``held_up``, ``standby``. ``reason`` is a short code
-    from a closed set, fit as a metric label.
+    ``redis_away``, ``last_words_failed``, ``held_up``, ``standby``, ``withdrawn``.
+    ``reason`` is a short code from a closed set, fit as a metric label.
     """
 
     group: str

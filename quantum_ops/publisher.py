@@ -24,9 +24,9 @@ class Publisher:
     """Appends events; a repeat of the same ``event_id`` within a day is a no-op.
 
     When :meth:`publish` returns, the entry MUST stand in the stream (and, on a server with
-    ``appendfsync always``, on its disk). When it raises :class:`PublishUnknownError` the entry may
-    or may not stand there: publish the same event again. MAXLEN is never used: it silently drops
-    entries that nobody has read.
+    ``appendfsync always``, on its disk), and on ``QUANTUM_WAIT_REPLICAS`` replicas. When it raises
+    :class:`PublishUnknownError` the entry may or may not stand there: publish the same event again.
+    MAXLEN is never used: it silently drops entries that nobody has read.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Publisher:
         attempt = 0
         while True:
             try:
-                reply = run_script(self._db, PUBLISH, keys, [REMEMBER_S, *flat])
+                reply = run_replicated(self._db, PUBLISH, keys, [REMEMBER_S, *flat])
             except Exception as error:
                 client.refuse_or_raise(error)
                 if not client.is_passing(error):
@@ -71,6 +71,27 @@ class Publisher:
                 self._sleep(min(2.0, 0.05 * 2**attempt) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             else:
                 return str(reply[0].decode())
+
+
+def run_replicated(
+    db: walrus.Database, script: Script, keys: Sequence[str | bytes], args: list[Any]
+) -> Any:
+    """:func:`run_script`, and back only once the replicas that ``db`` wants have what it wrote.
+
+    Raises :class:`~quantum_ops.client.NotReplicatedError`, which passes, if they have not in time.
+    A script that finds its work done MUST write all the same: WAIT answers for what its own
+    connection wrote, and for a connection that wrote nothing at once.
+    """
+    wanted = client.replicas(db)
+    if not wanted.count:
+        return run_script(db, script, keys, args)
+    with client.pinned(db) as say:
+        try:
+            reply = say("EVALSHA", script.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            reply = say("EVAL", script.source, len(keys), *keys, *args)
+        client.wait(say, wanted)
+    return reply
 
 
 def run_script(

@@ -12,7 +12,7 @@ import hiredis
 import redis
 import walrus
 
-from quantum_ops import codec, entry_id, events, streams
+from quantum_ops import client, codec, entry_id, events, streams
 from quantum_ops.inbox import (
     Applied,
     Batch,
@@ -26,6 +26,7 @@ from quantum_ops.inbox import (
     Settlement,
 )
 from quantum_ops.scripts import CHECKPOINT, CLAIM, CREATE_GROUP, FINISH, Script
+from quantum_ops.unreplicated import LET_OUT, WITHDRAW, Held, hold_back, letting_out, withdrawing
 
 CLAIM_PAGE = 100
 MAX_SETTLE = 1000
@@ -43,6 +44,7 @@ class RedisInbox:
         self, db: walrus.Database, stream_keys: tuple[str, ...], group: str, consumer: str
     ) -> None:
         self._pool = db.connection_pool
+        self._replicas = client.replicas(db)
         self._keys = stream_keys
         self._group = group
         self._me = consumer
@@ -64,6 +66,8 @@ class RedisInbox:
         self, settlements: dict[str, Settlement], count: int, block_ms: int
     ) -> tuple[Receipt, list[Batch]]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
+        if self._replicas.count:
+            settlements = self._replicated(settlements)
         plans = self._plans(settlements)
         commands = [command for _, _, command in plans]
         if count:
@@ -77,6 +81,8 @@ class RedisInbox:
 
     def submit(self, settlements: dict[str, Settlement]) -> None:
         """See :class:`~quantum_ops.inbox.Inbox`."""
+        if self._replicas.count:
+            settlements = self._replicated(settlements)
         plans = self._plans(settlements)
         self._write([command for _, _, command in plans])
         self._outstanding += plans
@@ -126,6 +132,31 @@ class RedisInbox:
             self._connection = None
         self._outstanding = []
         self._carried = Receipt()
+
+    def _replicated(self, settlements: dict[str, Settlement]) -> dict[str, Settlement]:
+        """Settle what holds values back, and let these out once the replicas have it.
+
+        Gives what is left to settle. The wait is for all of it at once; nothing is read meanwhile.
+        """
+        held: list[Held] = []
+        for settlement in settlements.values():
+            for at, (id_, deliveries, commands) in enumerate(settlement.applied):
+                made, found = hold_back(commands)
+                if found:
+                    settlement.applied[at] = (id_, deliveries, made)
+                    held += found
+        if not held:
+            return settlements
+        plans = self._plans(settlements)
+        self._write([command for _, _, command in plans])
+        self._outstanding += plans
+        receipt = self._receipt(self._collect())
+        self._carried = receipt
+        if self._one(*self._replicas.command) >= self._replicas.count:
+            self._script(LET_OUT, *letting_out(held))
+        else:
+            receipt.withdrawn += self._script(WITHDRAW, *withdrawing(held))
+        return {}
 
     def _plans(self, settlements: dict[str, Settlement]) -> list[_Plan]:
         """Commands that make ``settlements`` true."""

@@ -253,6 +253,9 @@ class Runner:
             self._observer.settled(report)
             if receipt.fenced:
                 self._trouble("fenced", reason="settled_elsewhere", error=str(receipt.fenced))
+            if receipt.withdrawn:
+                count = str(receipt.withdrawn)
+                self._trouble("withdrawn", reason="not_replicated", error=count)
             for id_, error in receipt.failed:
                 self._trouble("dead_letter", id_.decode(), reason="effect_failed", error=error)
 

@@ -341,8 +341,12 @@ PUBLISH = Script(
     """
 -- KEYS: stream, idempotency key. ARGV: seconds the key lives, name, value, ...
 -- The key holds the entry id: a repeat after a lost reply gives the same id and adds nothing.
+-- Remembered anew: WAIT answers for what its own connection wrote, so a repeat has to write, too.
 local known = redis.call('GET', KEYS[2])
-if known then return {known, 1} end
+if known then
+  redis.call('EXPIRE', KEYS[2], ARGV[1])
+  return {known, 1}
+end
 local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
 redis.call('SET', KEYS[2], id, 'EX', ARGV[1])
 return {id, 0}

@@ -185,6 +185,11 @@ def audited_case(plan_id: str) -> str:
     return f"quantum:ops:permit_audit:case:{plan_id}"
 
 
+def unreplicated(key: str) -> str:
+    """String: what `key` will hold once the replicas have it; nobody acts on it here."""
+    return f"quantum:ops:unreplicated:{key}"
+
+
 def decided(gate: str, plan_id: str) -> str:
     """String: the fingerprint of the plan that ``gate`` has decided under this id."""
     return f"quantum:ops:{gate}:decided:{plan_id}"

@@ -19,6 +19,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "deny, Finding",
         "another plan was decided under this plan_id; the earlier permit is replaced by the denial",
     ),
+    "not_replicated": (
+        "deny",
+        "it was allowed, but QUANTUM_WAIT_REPLICAS did not have that in time: withdrawn unused",
+    ),
     "plan_too_old": (
         "deny",
         "the plan stands longer in the stream than decided plan ids are remembered (24 h)",

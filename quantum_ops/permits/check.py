@@ -14,7 +14,7 @@ import walrus
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from quantum_ops import codec, streams
+from quantum_ops import client, codec, streams
 from quantum_ops.events import ApplyPlan
 from quantum_ops.permits.document import DOMAIN, MAX_BYTES, Permit, decode, plan_sha256, split
 
@@ -35,6 +35,7 @@ REASONS = {
     "not_yet_valid": "it was created in the future: a clock is wrong",
     "expired": "its time is over by our own clock, whatever its TTL says",
     "denied": "the gate denied the plan; the permit's own reason says why",
+    "not_replicated": "it was consumed, but the replicas do not know: it might come back",
     "used": "it vanished between reading and consuming: another executor was faster",
 }
 """Every reason of a verdict, and when."""
@@ -63,7 +64,8 @@ def verify(
 
     ``plan`` is the event or the fields of its entry. ``trusted`` maps key ids to public keys. A
     permit that allows is consumed by GETDEL and counts only if the very bytes that were checked
-    came out, so that of several executors exactly one goes on; a denial is never consumed. The
+    came out, so that of several executors exactly one goes on; a denial is never consumed. With
+    ``QUANTUM_WAIT_REPLICAS`` the replicas must know that it was consumed, too. The
     signature is checked before anything that the permit says. Raises what a broken connection or
     a server that refuses the commands raises, and ``DecodeError`` for a mapping that is no plan.
     After an error from GETDEL the permit may be gone: the plan must not be executed.
@@ -83,8 +85,16 @@ def verify(
     )
     if not verdict.allow or not consume:
         return verdict
+    wanted = client.replicas(db)
     try:
-        taken = db.getdel(key)
+        if not wanted.count:
+            taken = db.getdel(key)
+        else:
+            with client.pinned(db) as say:
+                taken = say("GETDEL", key)
+                client.wait(say, wanted)
+    except client.NotReplicatedError:
+        return Verdict(allow=False, reason="not_replicated", permit=verdict.permit)
     except redis.ResponseError as error:
         _only_wrong_type(error)
         taken = None

@@ -40,6 +40,21 @@ class RedisSettings:
     sentinel_password: str = knob(
         "REDIS_SENTINEL_PASSWORD", text, "", "Password at the sentinels. Never logged.", secret=True
     )
+    wait_replicas: int = knob(
+        "QUANTUM_WAIT_REPLICAS",
+        whole(0, 10, "replicas"),
+        0,
+        "Replicas that must have a published event before it counts as published, and a decision "
+        "before its ALLOW permit can be used; 0 waits for none. Name all that there are: of two, "
+        "the one that has it may not be the one that becomes master (docs/scaling.md).",
+    )
+    wait_replicas_ms: int = knob(
+        "QUANTUM_WAIT_REPLICAS_MS",
+        whole(1, 30_000, "ms"),
+        1000,
+        "Milliseconds to wait for those replicas, after which the event is tried again and the "
+        "permit denied; below REDIS_TIMEOUT_SEC.",
+    )
     timeout_s: float = knob(
         "REDIS_TIMEOUT_SEC",
         decimal(0.05, 60, "s"),

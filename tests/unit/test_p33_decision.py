@@ -247,8 +247,8 @@ def test_first_reason_in_the_table_is_the_one_that_is_told():
 
 def test_every_reason_has_a_story():
     told = {row[0] for row in DENIALS} | {"sanity_checks_passed", "reconcile_close_verified"}
-    # Given by the process, not by the decision: tests/integration/test_p33.py
-    assert set(REASONS) - told == {"plan_id_conflict", "gate_failed"}
+    # Given by the process, not by the decision: tests/integration/test_p33.py, test_replicas.py
+    assert set(REASONS) - told == {"plan_id_conflict", "gate_failed", "not_replicated"}
 
 
 amounts = st.decimals(

@@ -145,8 +145,8 @@ def test_every_reason_but_those_of_a_live_key_has_its_story():
         "denied": judged(encode(denial(), SIGNER)),
     }
     assert stories == {reason: reason for reason in stories}
-    # missing and used need a server: tests/integration/test_permits.py
-    assert set(REASONS) - set(stories) == {"missing", "used"}
+    # These need a server: tests/integration/test_permits.py, test_replicas.py
+    assert set(REASONS) - set(stories) == {"missing", "not_replicated", "used"}
 
 
 def test_bounds_of_its_life():

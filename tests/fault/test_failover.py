@@ -1,0 +1,166 @@
+"""Masters die, are cut off, and step down: nothing that was acknowledged is lost.
+
+The full form (QUANTUM_FAULTS=full) plays twenty rounds of each kind, and docs/scaling.md has its
+figures.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from quantum_ops import client, permits, streams
+from quantum_ops.errors import PublishUnknownError
+from quantum_ops.events import ApplyPlan, AuditFinding
+from quantum_ops.publisher import Publisher
+from quantum_ops.redis_inbox import RedisInbox
+from quantum_ops.settings import RedisSettings
+from tests.failover_rounds import play
+from tests.p33_rig import P33Rig, hold, publish_universe
+from tests.sentinel_rig import Rig
+
+FULL = os.environ.get("QUANTUM_FAULTS") == "full"
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis7"] if FULL else ["valkey"])
+def rig(request):
+    made = Rig(request.param)
+    yield made
+    made.close()
+
+
+class Waiting:
+    """The rig as programs see it whose settings want both replicas to have what they write."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self.made = []
+
+    def connect(self, **options):
+        settings = RedisSettings(
+            url=self._rig.url, timeout_s=2.0, wait_replicas=2, wait_replicas_ms=300
+        )
+        self.made.append(client.connect(settings, **options))
+        return self.made[-1]
+
+    @contextmanager
+    def one_replica_hangs(self):
+        """The master goes on with one replica; the other one takes nothing."""
+        other = next(port for port in self._rig.servers if port != self._rig.master())
+        self._rig.servers[other].signal(signal.SIGSTOP)
+        yield
+        self._rig.servers[other].signal(signal.SIGCONT)
+
+
+@pytest.fixture
+def server(rig):
+    made = Waiting(rig)
+    made.connect().flushall()
+    yield made
+    for db in made.made:
+        db.connection_pool.disconnect()
+
+
+@pytest.fixture
+def gate(server):
+    made = P33Rig(server)
+    publish_universe(made.db, "BTCUSDT")
+    hold(made.db, "0")
+    return made
+
+
+def plan(number: int, **fields) -> ApplyPlan:
+    shown = {"decision": "EXECUTE", "symbol": "BTCUSDT", "side": "BUY", "qty": "1", **fields}
+    return ApplyPlan(plan_id=f"{number:016x}", source="t", timestamp="1", **shown)
+
+
+def verdict(gate, sent: ApplyPlan) -> permits.Verdict:
+    return permits.verify(gate.db, sent, trusted={}, require_signature=False)
+
+
+def test_an_event_counts_as_published_once_the_replicas_have_it(server):
+    # Given an event that is published while a replica hangs
+    publisher = Publisher(server.connect(), patience_s=0.0)
+    event = AuditFinding(auditor="t", finding="f", severity="info", subject="s")
+    with server.one_replica_hangs(), pytest.raises(PublishUnknownError, match="1 of 2 replicas"):
+        publisher.publish(event)
+    # When it is published again, by somebody who has written nothing yet
+    again = Publisher(server.connect(), patience_s=0.0)
+    with server.one_replica_hangs(), pytest.raises(PublishUnknownError, match="1 of 2 replicas"):
+        again.publish(event)
+    id_ = again.publish(event)
+    # Then it stands there once
+    [(found, _)] = server.connect().xrange(streams.AUDIT_FINDING.key)
+    assert found.decode() == id_
+
+
+def test_a_permit_can_be_used_only_once_the_replicas_have_the_decision(server, gate):
+    [told] = gate.decide(plan(1))
+    assert told.allow
+    assert 50 < gate.db.ttl(streams.permit("p33", plan(1).plan_id)) <= 60
+    assert verdict(gate, plan(1)).allow
+    # When a replica hangs
+    with server.one_replica_hangs():
+        allowed, withdrawn = gate.decide(plan(2))
+    # Then the permit never could be used, and all say so
+    assert (allowed.allow, withdrawn.allow, withdrawn.reason) == (True, False, "not_replicated")
+    assert gate.permit(plan(2).plan_id)["reason"] == "not_replicated"
+    assert verdict(gate, plan(2)).reason == "denied"
+    assert gate.pending() == 0
+    assert [t.kind for t in gate.observer.troubles] == ["withdrawn"]
+    assert gate.db.keys("quantum:ops:unreplicated:*") == []
+    # And a denial needs nobody's word
+    with server.one_replica_hangs():
+        [told] = gate.decide(plan(3, symbol="ETHUSDT"))
+    assert gate.permit(plan(3).plan_id)["reason"] == "symbol_not_allowed"
+
+
+def test_a_permit_whose_gate_dies_before_the_replicas_answer_is_never_let_out(
+    gate, server, monkeypatch
+):
+    # Given a gate that dies while it waits
+    def dies(inbox, *command):
+        if command[0] == "WAIT":
+            raise redis.ConnectionError("killed here")
+        return say(inbox, *command)
+
+    say = RedisInbox._one
+    monkeypatch.setattr(RedisInbox, "_one", dies)
+    gate.send(plan(1))
+    with pytest.raises(redis.ConnectionError):
+        gate.settle()
+    monkeypatch.undo()
+    # Then nobody can use what it had decided
+    assert verdict(gate, plan(1)).reason == "missing"
+    # And another plan under this id is denied without it coming back
+    other = P33Rig(server, "other")
+    [told] = other.decide(plan(1, qty="2"))
+    assert told.reason == "plan_id_conflict"
+    assert gate.db.keys("quantum:ops:unreplicated:*") == []
+    assert gate.permit(plan(1).plan_id)["reason"] == "plan_id_conflict"
+
+
+def test_a_permit_that_may_come_back_is_not_acted_on(server, gate):
+    gate.decide(plan(1))
+    with server.one_replica_hangs():
+        assert verdict(gate, plan(1)).reason == "not_replicated"
+    assert verdict(gate, plan(1)).reason == "missing"
+
+
+@pytest.mark.parametrize("kind", ["planned", "kill", "stop", "partition"] if FULL else ["planned"])
+def test_nothing_acknowledged_is_lost_and_all_come_back_by_themselves(rig, kind):
+    for _ in range(20 if FULL else 1):
+        made = play(rig, kind, wait=1, min_replicas=1)
+        assert (made.lost, made.doubled, made.undone) == (0, 0, 0), made
+        assert made.acked > 100
+
+
+def test_whoever_stays_with_a_master_that_is_cut_off_is_never_acknowledged(rig):
+    # Last: there is no time to wait until the old master has become a replica
+    made = play(rig, "partition", wait=1, min_replicas=1, heal=False)
+    assert (made.lost, made.doubled, made.undone) == (0, 0, 0), made
+    assert made.unknown > 0
