@@ -16,16 +16,14 @@ from typing import Any
 import redis
 import walrus
 from redis import exceptions
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from quantum_ops import knobs, sentinel
+from quantum_ops import knobs, line, sentinel
 from quantum_ops.errors import ConfigurationError, RefusedError
 from quantum_ops.replicas import NONE, Replicas
 from quantum_ops.settings import RedisSettings
 
-_MISSING = object()
 MARGIN_S = 5.0
 """Seconds by which a blocking connection's timeout exceeds its longest block."""
 SCHEMES = ("redis", "rediss", "unix", "sentinel")
@@ -205,20 +203,7 @@ def ask(db: walrus.Database, packed: bytes, count: int) -> list[Any]:
     connection = db.connection_pool.get_connection()
     try:
         connection.send_packed_command([packed], check_health=False)
-        parser: Any = getattr(connection, "_parser", None)
-        # Straight from hiredis, whose error replies are values of redis-py's classes already: what
-        # redis-py does around each reply costs five times as much. Whatever is not there yet, and
-        # any other parser, goes the plain way.
-        gets = getattr(getattr(parser, "_reader", None), "gets", None)
-        replies: list[Any] = []
-        while len(replies) < count:
-            reply = _MISSING if gets is None else gets()
-            if reply is _MISSING or reply is NOT_ENOUGH_DATA:
-                try:
-                    reply = connection.read_response()
-                except redis.ResponseError as error:
-                    reply = error
-            replies.append(reply)
+        replies = [line.reply(connection) for _ in range(count)]
     except BaseException:
         connection.disconnect()
         raise

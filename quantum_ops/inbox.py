@@ -119,9 +119,25 @@ class Inbox(Protocol):
     def exchange(
         self, settlements: dict[str, Settlement], count: int, block_ms: int
     ) -> tuple[Receipt, list[Batch]]:
-        """Settle the last batch and read the next in one round trip.
+        """Settle the last batch and give the next, in one round trip.
 
-        ``count`` 0 only settles. The settlement MUST be applied before the read.
+        That is the batch which was read ahead, if one was: then receipts of what was settled since
+        may come with a later exchange. Otherwise the settlement MUST be applied before the read.
+        ``count`` 0 only settles, and its receipt MUST be of everything settled so far.
+        """
+        ...
+
+    def read_ahead(self, count: int) -> None:
+        """Ask for the next batch without waiting for it; the next exchange that reads gives it.
+
+        Its entries are pending with this consumer from now on, and age there: see :meth:`renew`.
+        """
+        ...
+
+    def renew(self, stream: str, entry_ids: list[bytes]) -> set[bytes]:
+        """Those of ``entry_ids`` that are still pending with this consumer.
+
+        Their idle time begins anew, and no delivery is charged.
         """
         ...
 

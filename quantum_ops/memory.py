@@ -188,6 +188,7 @@ class MemoryInbox:
         self._group = group
         self._me = consumer
         self._submitted = Receipt()
+        self._ahead: list[Batch] | None = None
 
     def ensure_groups(self) -> list[GroupMadeAnew]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
@@ -213,8 +214,26 @@ class MemoryInbox:
         receipt, self._submitted = self._submitted, Receipt()
         for key, settlement in settlements.items():
             self._settle(key, settlement, receipt)
+        if not count:
+            return receipt, []
+        batches, self._ahead = self._ahead, None
+        return receipt, self._read(count) if batches is None else batches
+
+    def read_ahead(self, count: int) -> None:
+        """See :class:`~quantum_ops.inbox.Inbox`."""
+        self._ahead = self._read(count)
+
+    def renew(self, stream: str, entry_ids: list[bytes]) -> set[bytes]:
+        """See :class:`~quantum_ops.inbox.Inbox`."""
+        pending = self._get_group(stream).pending
+        mine = {id_ for id_ in entry_ids if id_ in pending and pending[id_].consumer == self._me}
+        for id_ in mine & self._server.streams[stream].entries.keys():
+            pending[id_].since_s = time.time()
+        return mine
+
+    def _read(self, count: int) -> list[Batch]:
         batches = []
-        for key in self._keys if count else ():
+        for key in self._keys:
             group = self._get_group(key)
             entries: list[RawEntry] = []
             for id_, flat in self._server.streams[key].entries.items():
@@ -225,7 +244,7 @@ class MemoryInbox:
                 group.pending[id_] = _Held(self._me, time.time(), 1)
             if entries:
                 batches.append(Batch(key, entries))
-        return receipt, batches
+        return batches
 
     def submit(self, settlements: dict[str, Settlement]) -> None:
         """See :class:`~quantum_ops.inbox.Inbox`."""
@@ -271,6 +290,7 @@ class MemoryInbox:
 
     def disconnect(self) -> None:
         """See :class:`~quantum_ops.inbox.Inbox`."""
+        self._ahead = None
 
     def _check(self, key: str, group: _Group) -> None:
         upto = group.last

@@ -1,4 +1,7 @@
-"""The only place that says after how many entries of a batch their settlement is sent. Pure."""
+"""The only place that says how far work may run ahead of the server: its slices, and reads ahead.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,12 @@ FIRST = 16
 LONGEST_S = 0.05
 """Work that a kill may undo: outside effects of about this much time may happen twice."""
 GROWTH = 4
+LONGEST_AHEAD_S = 0.5
+"""A batch that took longer is read when its turn comes: what is read ahead cannot be taken by
+another process of the group, a claim and a retry wait for it, and so does a stop."""
+CLAIM_PART = 4
+"""Part of the time after which others may claim an entry: a batch that takes more is not read
+ahead, so that the one behind it is in hand well before that time."""
 
 
 class Pace:
@@ -25,3 +34,8 @@ class Pace:
         """
         fitting = count * LONGEST_S / seconds if seconds > 0 else MOST
         self.size = max(1, int(min(fitting, self.size * GROWTH, MOST)))
+
+
+def is_quick(batch_s: float, claim_after_s: float) -> bool:
+    """Whether the next batch may be asked for before this one is handled, as the last one took."""
+    return batch_s <= min(LONGEST_AHEAD_S, claim_after_s / CLAIM_PART)

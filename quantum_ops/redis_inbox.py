@@ -1,14 +1,13 @@
 """The only place that speaks the consumer-group protocol with a Redis or Valkey server.
 
-Commands go packed over one dedicated connection and replies are taken as hiredis parsed them:
-redis-py's per-entry dictionaries are a quarter of a bare loop's time (docs/performance.md).
+All of it goes over one :class:`~quantum_ops.line.Line`. Replies come in the order of the commands,
+and many are not waited for: ``_unheard`` holds what was sent and not heard of yet.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import hiredis
 import redis
 import walrus
 
@@ -25,6 +24,8 @@ from quantum_ops.inbox import (
     Receipt,
     Settlement,
 )
+from quantum_ops.lease import RENEW
+from quantum_ops.line import Line
 from quantum_ops.scripts import CHECKPOINT, CLAIM, CREATE_GROUP, FINISH, Script
 from quantum_ops.unreplicated import LET_OUT, WITHDRAW, Held, hold_back, letting_out, withdrawing
 
@@ -36,6 +37,9 @@ MAX_SETTLE = 1000
 _Plan = tuple[str, int, tuple[Any, ...]]
 """(kind, entries, command) of one settlement that was sent."""
 
+_READ: _Plan = ("read", 0, ())
+"""Stands for a read among them; there is never more than one."""
+
 
 class RedisInbox:
     """:class:`~quantum_ops.inbox.Inbox` on a server; see there for the promises."""
@@ -43,13 +47,13 @@ class RedisInbox:
     def __init__(
         self, db: walrus.Database, stream_keys: tuple[str, ...], group: str, consumer: str
     ) -> None:
-        self._pool = db.connection_pool
+        self._line = Line(db.connection_pool)
         self._replicas = client.replicas(db)
         self._keys = stream_keys
         self._group = group
         self._me = consumer
-        self._connection: Any = None
-        self._outstanding: list[_Plan] = []
+        self._unheard: list[_Plan] = []
+        self._came: list[Any] = []
         self._carried = Receipt()
 
     def ensure_groups(self) -> list[GroupMadeAnew]:
@@ -70,22 +74,39 @@ class RedisInbox:
             settlements = self._replicated(settlements)
         plans = self._plans(settlements)
         commands = [command for _, _, command in plans]
-        if count:
+        self._unheard += plans
+        if count and not self._asked():
             commands.append(self._read_command(count, block_ms))
-        self._write(commands)
-        self._outstanding += plans
-        settled = self._collect()
-        entries = self._read() if count else None
-        receipt = self._receipt(settled)
-        return receipt, self._batches(entries)
+            self._unheard.append(_READ)
+        self._line.write(commands)
+        if not count:
+            return self._receipt(self._hear_settled()), []
+        settled = []
+        while not self._came:
+            settled += self._hear()
+        return self._receipt(settled), self._batches(self._came.pop())
 
     def submit(self, settlements: dict[str, Settlement]) -> None:
         """See :class:`~quantum_ops.inbox.Inbox`."""
         if self._replicas.count:
             settlements = self._replicated(settlements)
         plans = self._plans(settlements)
-        self._write([command for _, _, command in plans])
-        self._outstanding += plans
+        self._unheard += plans
+        self._line.write([command for _, _, command in plans])
+
+    def read_ahead(self, count: int) -> None:
+        """See :class:`~quantum_ops.inbox.Inbox`."""
+        # Without BLOCK: behind one, settlements would wait for news.
+        self._unheard.append(_READ)
+        self._line.write([self._read_command(count, 0)])
+
+    def renew(self, stream: str, entry_ids: list[bytes]) -> set[bytes]:
+        """See :class:`~quantum_ops.inbox.Inbox`."""
+        held: set[bytes] = set()
+        for start in range(0, len(entry_ids), MAX_SETTLE):
+            part = entry_ids[start : start + MAX_SETTLE]
+            held.update(self._script(RENEW, [stream], [self._group, self._me, *part]))
+        return held
 
     def pending(self, stream: str, after: bytes, count: int) -> list[Pending]:
         """See :class:`~quantum_ops.inbox.Inbox`."""
@@ -126,11 +147,8 @@ class RedisInbox:
 
     def disconnect(self) -> None:
         """See :class:`~quantum_ops.inbox.Inbox`."""
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._pool.release(self._connection)
-            self._connection = None
-        self._outstanding = []
+        self._line.close()
+        self._unheard, self._came = [], []
         self._carried = Receipt()
 
     def _replicated(self, settlements: dict[str, Settlement]) -> dict[str, Settlement]:
@@ -148,10 +166,9 @@ class RedisInbox:
         if not held:
             return settlements
         plans = self._plans(settlements)
-        self._write([command for _, _, command in plans])
-        self._outstanding += plans
-        receipt = self._receipt(self._collect())
-        self._carried = receipt
+        self._unheard += plans
+        self._line.write([command for _, _, command in plans])
+        receipt = self._carried = self._receipt(self._hear_settled())
         if self._one(*self._replicas.command) >= self._replicas.count:
             self._script(LET_OUT, *letting_out(held))
         else:
@@ -250,50 +267,46 @@ class RedisInbox:
 
     def _send(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         """Replies in order; error replies are values, a broken connection raises."""
-        self._write(commands)
-        settled = self._collect()
-        replies = [self._read() for _ in commands]
+        self._line.write(commands)
+        settled = []
+        while self._unheard:
+            settled += self._hear()
+        replies = [self._line.read() for _ in commands]
         if settled:
             self._carried = self._receipt(settled)
         return replies
 
-    def _collect(self) -> list[tuple[_Plan, Any]]:
-        """The replies to every settlement that was sent and not heard of yet."""
-        plans, self._outstanding = self._outstanding, []
-        return [(plan, self._read()) for plan in plans]
+    def _asked(self) -> bool:
+        """Whether a read was asked for whose entries were not handed over yet."""
+        return bool(self._came) or _READ in self._unheard
+
+    def _hear(self) -> list[tuple[_Plan, Any]]:
+        """The next reply; empty if it was a read's, which is kept for the next exchange."""
+        reply = self._line.read()
+        plan = self._unheard.pop(0)
+        if plan is _READ:
+            self._came.append(reply)
+            return []
+        return [(plan, reply)]
+
+    def _hear_settled(self) -> list[tuple[_Plan, Any]]:
+        """The replies to everything that was settled; a read that was asked for last may go on."""
+        settled = []
+        while self._unheard not in ([], [_READ]):
+            settled += self._hear()
+        return settled
 
     def _receipt(self, settled: list[tuple[_Plan, Any]]) -> Receipt:
-        """What came of them. The line MUST be quiet: an unknown script is sent again on it."""
+        """What came of them; an unknown script is sent again."""
         receipt, self._carried = self._carried, Receipt()
         for (kind, size, command), answered in settled:
             reply = self._again_if_unknown(command, answered)
             # command[3]: the first key of the script, which is the stream; unused for an XACK.
             self._account(receipt, kind, size, command[3], reply)
+        # Sending again hears of what was sent after it, too.
+        receipt.add(self._carried)
+        self._carried = Receipt()
         return receipt
-
-    def _write(self, commands: list[tuple[Any, ...]]) -> None:
-        if not commands:
-            return
-        if self._connection is None:
-            self._connection = self._pool.get_connection()
-        # hiredis packs by itself; redis-py's wrapper looks at each argument's type first, which
-        # costs more than the packing.
-        packed = b"".join([hiredis.pack_command(command) for command in commands])
-        try:
-            self._connection.send_packed_command([packed], check_health=False)
-        except BaseException:
-            self.disconnect()
-            raise
-
-    def _read(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except redis.ResponseError as error:
-            return error
-        except BaseException:
-            # Replies not read yet would be taken for the next command's: never keep the line.
-            self.disconnect()
-            raise
 
 
 def _evalsha(script: Script, keys: list[str], args: list[Any]) -> tuple[Any, ...]:

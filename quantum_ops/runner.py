@@ -8,6 +8,8 @@ One process, one thread, one consumer. Promises (held by tests/integration/test_
   stalls its neighbours or the process.
 - After every connection error the consumer's own pending entries come first: a lost reply parks
   entries where a plain read never returns them.
+- Entries that lie in hand long enough to be claimed soon MUST be renewed before they are handled;
+  those that are no longer ours are left to whoever has them.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ from quantum_ops.inbox import (
     RawEntry,
     Receipt,
 )
+from quantum_ops.lease import Lease
 from quantum_ops.observe import BatchReport, Observer, Trouble
-from quantum_ops.pace import Pace
+from quantum_ops.pace import Pace, is_quick
 
 PENDING_PAGE = 100
 CHECKPOINT_EVERY_S = 1.0
@@ -84,6 +87,9 @@ class Runner:
         self._tick_due = 0.0
         self._destroyed = False
         self._submitted = False
+        self._ahead_s: float | None = None
+        self._spent_s = float("inf")
+        self._lease = Lease(inbox, bounds.claim_after_s)
         self.handled = 0
 
     def run(self) -> None:
@@ -95,7 +101,8 @@ class Runner:
         while not self._clock.stopping():
             try:
                 self.open()
-                while not self._clock.stopping():
+                # What was read ahead is ours and has been charged: it is finished, too.
+                while self._ahead_s is not None or not self._clock.stopping():
                     self.step()
                     attempt = 0
                 self.flush()
@@ -141,9 +148,34 @@ class Runner:
         self._on_idle("ready")
 
     def step(self, *, wait: bool = True) -> int:
-        """One round trip: settle the last batch, read and handle the next. Gives its size."""
+        """One round trip: settle the last batch, take and handle the next. Gives its size."""
         self._ask()
         now = self._clock.monotonic_s()
+        if self._ahead_s is None:
+            self._between(now)
+        batches = self._take(now, wait=wait)
+        begun_s = self._clock.monotonic_s()
+        self._read_ahead(begun_s, batches)
+        size = 0
+        for stream, entries in batches:
+            size += len(entries)
+            if self._consumer.prepare is not None:
+                # What entries of another stream in this very read, or of the batch before, declared
+                # must be true before the state of these is fetched: a result finds its plan.
+                self.flush()
+            ours, _ = self._ours(stream, entries, None)
+            self._handle(stream, *self._work.prepared(stream, ours))
+        if size:
+            self._spent_s = self._clock.monotonic_s() - begun_s
+        else:
+            self._idle()
+        self._tell()
+        self._checkpoint(now)
+        self._on_idle("ready")
+        return size
+
+    def _between(self, now: float) -> None:
+        """What is done while no entries are in hand: all that is pending with us is looked at."""
         if now >= self._claim_due:
             self.flush()
             self._claim()
@@ -151,40 +183,63 @@ class Runner:
             self.flush()
             self._retry_due(now)
         self._tick(now)
-        block_ms = self._block_ms(now) if wait else 0
-        batches = self._exchange(self._bounds.batch, block_ms)
-        size = 0
-        for stream, entries in batches:
-            size += len(entries)
-            if self._consumer.prepare is not None:
-                # What entries of another stream in this very read declared must be true before
-                # the state of these is fetched: a result finds its plan.
-                self.flush()
-            good, events = self._work.prepared(stream, entries)
-            self._handle(stream, good, events)
-        if not size:
-            self._idle()
-        self._tell()
-        self._checkpoint(now)
-        self._on_idle("ready")
-        return size
+
+    def _take(self, now: float, *, wait: bool) -> list[Batch]:
+        """The batch that was read ahead, or else the next."""
+        asked_s, self._ahead_s = self._ahead_s, None
+        batches = [] if asked_s is None else self._exchange(self._bounds.batch, 0, ahead=True)
+        if asked_s is None or not (batches or self._clock.stopping()):
+            asked_s = now
+            batches = self._exchange(self._bounds.batch, self._block_ms(now) if wait else 0)
+        self._lease.begin((stream for stream, _ in batches), asked_s)
+        return batches
+
+    def _read_ahead(self, now: float, batches: list[Batch]) -> None:
+        """Let the server get the next batch ready while this one is handled, if that is safe.
+
+        Not with a ``hold``, which is asked before anything is read; not if something is due that
+        looks at all pending entries: those read ahead would be handled twice.
+        """
+        due = min(self._claim_due, self._work.waiting.next_due())
+        if self._consumer.tick is not None:
+            due = min(due, self._tick_due)
+        safe = now < due and self._consumer.hold is None and not self._clock.stopping()
+        full = any(len(entries) >= self._bounds.batch for _, entries in batches)
+        if full and safe and is_quick(self._spent_s, self._bounds.claim_after_s):
+            self._inbox.read_ahead(self._bounds.batch)
+            self._ahead_s = now
 
     def _handle(self, stream: str, entries: list[RawEntry], events: list[Any] | None) -> None:
         """Handle the entries, and let what came of them be settled by and by."""
-        done = 0
-        while done < len(entries):
-            if done:
+        begun = False
+        while True:
+            entries, events = self._ours(stream, entries, events)
+            if not entries:
+                return
+            if begun:
                 # A batch of slow work may take minutes; whoever is silent is taken for dead.
                 self._on_idle("ready")
             # What has to be durable first is made so once for the whole batch.
-            if done and self._consumer.commit is None:
+            if begun and self._consumer.commit is None:
                 self._submit()
-            part = slice(done, done + self._pace.size)
+            count = min(self._pace.size, len(entries))
             begun_s = self._clock.monotonic_s()
-            self._work.handle(stream, entries[part], events and events[part])
-            count = len(entries[part])
+            self._work.handle(stream, entries[:count], events and events[:count])
             self._pace.took(count, self._clock.monotonic_s() - begun_s)
-            done += count
+            entries, events = entries[count:], events and events[count:]
+            begun = True
+
+    def _ours(
+        self, stream: str, entries: list[RawEntry], events: list[Any] | None
+    ) -> tuple[list[RawEntry], list[Any] | None]:
+        """The entries (and their events) that nobody has claimed meanwhile."""
+        ours, events = self._lease.keep(stream, entries, events, self._clock.monotonic_s())
+        lost = len(entries) - len(ours)
+        if lost:
+            # Told as what it would have come to at the settlement.
+            report = BatchReport(self._consumer.name, fenced=lost)
+            self._heard.append((report, Receipt(fenced=lost)))
+        return ours, events
 
     def flush(self) -> None:
         """Settle what is handled, without reading more."""
@@ -216,10 +271,12 @@ class Runner:
             block_s = min(block_s, self._tick_due - now)
         return max(1, int(block_s * 1000))
 
-    def _exchange(self, count: int, block_ms: int) -> list[Batch]:
+    def _exchange(self, count: int, block_ms: int, *, ahead: bool = False) -> list[Batch]:
         self._commit()
         settlements, report = self._work.take()
-        unheard, self._submitted = bool(settlements) or self._submitted, False
+        unheard = bool(settlements) or self._submitted
+        # A batch that was read ahead comes before the receipts of what was settled since.
+        self._submitted = unheard and ahead
         receipt, batches = self._inbox.exchange(settlements, count, block_ms)
         for stream, id_ in receipt.again:
             self._work.waiting.add(self._clock.monotonic_s(), stream, id_)
@@ -332,7 +389,7 @@ class Runner:
         """Drop everything that lived in this session; what was not settled is still pending."""
         self._inbox.disconnect()
         self._work.forget()
-        self._submitted = False
+        self._submitted, self._ahead_s = False, None
 
     def _trouble(
         self, kind: str, id_: str = "", *, stream: str = "", attempt: int = 0, reason: str = "",

@@ -9,7 +9,7 @@ from quantum_ops import program, streams
 from quantum_ops.consumer import consumer
 
 
-@consumer(streams.AUDIT_FINDING, batch=20)
+@consumer(streams.AUDIT_FINDING, batch=5)
 def counting(event, context):
     """Count each subject once."""
     context.hincr("count", event.subject)

@@ -1,11 +1,12 @@
-"""How much is handled before it is settled: by number for quick handlers, by time for slow ones."""
+"""How much is handled before it is settled, and what is read before it is handled."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantum_ops.pace import FIRST, GROWTH, LONGEST_S, MOST, Pace
+from quantum_ops.pace import FIRST, GROWTH, LONGEST_S, MOST, Pace, is_quick
 
 
 def after(seconds_each: float, slices: int = 6) -> Pace:
@@ -43,3 +44,16 @@ def test_there_is_always_a_next_slice_and_never_too_large_a_one(slices):
         assert 1 <= pace.size <= MOST
         if seconds > 0:
             assert pace.size == 1 or pace.size * seconds / count <= LONGEST_S * 1.01
+
+
+@pytest.mark.parametrize(
+    ("batch_s", "claim_after_s", "quick"),
+    [
+        (0.01, 60.0, True),
+        (0.6, 60.0, False),  # slow work is shared with other processes, and stops soon
+        (0.3, 1.0, False),  # what waits behind it would be near its claim
+        (float("inf"), 60.0, False),  # nothing is known of this consumer's work yet
+    ],
+)
+def test_only_behind_quick_batches_is_read_ahead(batch_s, claim_after_s, quick):
+    assert is_quick(batch_s, claim_after_s) is quick
