@@ -56,7 +56,7 @@ def _simulation(found: Any) -> str:
         lines += ["", "They failed:", ""]
         lines += [f"- `--seed {seed}`: {wrong[0]}" for seed, wrong in found["failed"]]
     else:
-        lines += ["", f"{bound(found['seeds'])} of such worlds.".capitalize()]
+        lines += ["", f"{bound(found['seeds'])} worlds fail."]
     if found["caught"]:
         lines += ["", "| bad protocol | seeds in which it was caught |", "| --- | ---: |"]
         lines += [f"| {name} | {n} of {found['of']} |" for name, n in found["caught"].items()]
@@ -71,7 +71,7 @@ def _stateful(found: Any) -> str:
     ]
     total = sum(one["programs"] for one in found["servers"])
     if not any(one["failed"] for one in found["servers"]):
-        lines += ["", f"{bound(total)} of such programs.".capitalize()]
+        lines += ["", f"{bound(total)} programs fail."]
     return "\n".join([*lines, "", *_facts(found), ""])
 
 
@@ -85,7 +85,7 @@ def _soak(found: Any) -> str:
 
 def bound(trials: int) -> str:
     """What no failure in so many trials says."""
-    return f"with no failure in {trials}, at a confidence of 95 % it is less than {3 / trials:.2g}"
+    return f"No failure in {trials}: with 95 % confidence fewer than {300 / trials:.2g} % of such"
 
 
 def _facts(found: Any) -> list[str]:
