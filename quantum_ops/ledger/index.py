@@ -166,29 +166,31 @@ class Index:
         """Take in lines, ``most`` of them at a time; gives how many there were."""
         rows = _Rows()
         size = self._frontier.size
+        leaves: list[bytes] = []
         for place, line in lines:
+            size += 1
             try:
                 of = canonical.envelope(line)
-                if of.seq != size + 1:
-                    raise ValueError(f"record {of.seq} stands where {size + 1} belongs")  # noqa: TRY301 - told below
+                if of.seq != size:
+                    raise ValueError(f"record {of.seq} stands where {size} belongs")  # noqa: TRY301 - told below
                 rows.take(of, line)
             except ValueError as error:
                 raise JournalDamagedError(
                     f"{place.segment} from byte {place.offset} on: {error}; "
                     "nothing is appended. Run: ./run ledger verify"
                 ) from None
-            size += 1
             one = merkle.leaf(line)
-            self._frontier.append(one)
+            leaves.append(one)
             rows.records.append((size, one, *place))
             end = len(line) + 1
-            if len(rows.records) == most:
+            if size - self._frontier.size == most:
                 break
-        if rows.records:
+        if leaves:
             self._end = Place(place.segment, place.offset + end)
+            self._frontier.extend(leaves)
         rows.into(self._db)
         self._save()
-        return len(rows.records)
+        return len(leaves)
 
     def _save(self) -> None:
         values = {
@@ -306,6 +308,8 @@ class _Rows:
                 day = found.day.isoformat()
                 self._days[day] = max(self._days.get(day, 0), found.number)
         db.executemany("INSERT INTO record VALUES (?, ?, ?, ?)", self.records)
+        # Sorted, they go into neighbouring pages of the tree; ids come sorted as it is.
+        self._origins.sort()
         db.executemany("INSERT OR IGNORE INTO operation VALUES (?, ?, ?)", self._operations)
         db.executemany("INSERT OR IGNORE INTO conflict VALUES (?, ?, ?)", self._conflicts)
         db.executemany("INSERT OR IGNORE INTO origin VALUES (?, ?, ?)", self._origins)

@@ -137,15 +137,16 @@ class Journal:
     def since(self, place: Place) -> Iterator[tuple[Place, bytes]]:
         """The lines from ``place`` on, each with its own place."""
         for path in self.folder.segments():
-            if path.name < place.segment:
+            name = path.name
+            if name < place.segment:
                 continue
-            offset = place.offset if path.name == place.segment else 0
+            offset = place.offset if name == place.segment else 0
             with path.open("rb") as file:
                 file.seek(offset)
                 for line in file:
                     if not line.endswith(b"\n"):
                         break
-                    yield Place(path.name, offset), line[:-1]
+                    yield Place(name, offset), line[:-1]
                     offset += len(line)
 
     def line(self, place: Place) -> bytes:

@@ -249,10 +249,15 @@ def rebuilding(  # noqa: C901 - as above
         if project.rebuild(folder):
             raise WrongError("drift where nobody edited")
 
+    def whole() -> None:
+        if book.rebuild(folder):
+            raise WrongError("drift where nobody edited")
+
     rows = []
     for name, run, asked in (
         ("make the index again (ids, sources, Merkle tree)", index, 0.25),
         ("render every file again", render, 0.25),
+        ("all of it, as `./run ledger rebuild` does", whole, 0.25),
         ("verify every line, the tree and all checkpoints", check, 0.0),
     ):
         compared, ours = [], []
