@@ -16,6 +16,7 @@ from tests.script_box import redis_cli
 from tests.servers import binary
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
 ENTRIES = 600
 
 

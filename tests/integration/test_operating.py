@@ -17,7 +17,7 @@ from tests.prometheus import RATE, promtool
 from tests.waiting import wait_until
 
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600 if FULL else 240)]
+pytestmark = [pytest.mark.slow, pytest.mark.whole, pytest.mark.timeout(600 if FULL else 240)]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from tests.supervised import free_port
 from tests.waiting import wait_until
 from tests.webdriver import Browser
 
+pytestmark = pytest.mark.whole
 TAB, ENTER = "\ue004", "\ue007"
 WORST = ".verdict .word"
 
