@@ -21,12 +21,14 @@ from redis.retry import Retry
 
 from quantum_ops import knobs, line, sentinel
 from quantum_ops.errors import ConfigurationError, RefusedError
+from quantum_ops.redis_url import SCHEMES, shown, tls_options, tls_problem, url_of
 from quantum_ops.replicas import NONE, Replicas
 from quantum_ops.settings import RedisSettings
 
+__all__ = ["SCHEMES", "shown", "url_of"]
+
 MARGIN_S = 5.0
 """Seconds by which a blocking connection's timeout exceeds its longest block."""
-SCHEMES = ("redis", "rediss", "unix", "sentinel")
 
 TRANSPORT_ERRORS = (redis.ConnectionError, redis.TimeoutError)
 """What a broken or silent connection raises: the outcome of the command is unknown."""
@@ -82,6 +84,7 @@ def connect(
             f"{settings.timeout_s}: each wait would count as a lost reply; lower the first"
         )
     url = url_of(settings)
+    options |= tls_options(url, settings)
     if url.startswith("sentinel://"):
         pool: redis.ConnectionPool = _sentinel_pool(url, settings, options)
     else:
@@ -100,44 +103,6 @@ class Database(walrus.Database):  # type: ignore[misc]  # walrus is untyped
 def replicas(db: walrus.Database | None) -> Replicas:
     """The replicas that must have what ``db`` writes before it counts."""
     return getattr(db, "wanted", NONE)
-
-
-def url_of(settings: RedisSettings) -> str:
-    """The one URL that the settings mean, credentials included; see :func:`shown` for logs."""
-    if settings.url:
-        parts = urllib.parse.urlsplit(settings.url)
-        if parts.scheme not in SCHEMES:
-            raise ConfigurationError(
-                f"REDIS_URL={shown(settings.url)!r}: scheme {parts.scheme!r} is unknown; write "
-                "redis://HOST:PORT/DB, rediss://..., unix:///path or sentinel://HOST:PORT/SERVICE"
-            )
-        if parts.scheme == "unix" and not parts.path:
-            raise ConfigurationError(
-                f"REDIS_URL={shown(settings.url)!r}: names no socket; write unix:///path/redis.sock"
-            )
-        if parts.query and "=" in parts.query:
-            _refuse_options(settings.url, parts.query)
-        return settings.url
-    login = ""
-    if settings.password or settings.username:
-        quoted = urllib.parse.quote(settings.password, safe="")
-        login = f"{urllib.parse.quote(settings.username, safe='')}:{quoted}@"
-    return f"redis://{login}{settings.host or '127.0.0.1'}:{settings.port}/{settings.db}"
-
-
-def shown(url: str) -> str:
-    """``url`` with its password starred, fit for logs and screens."""
-    parts = urllib.parse.urlsplit(url)
-    if "@" not in parts.netloc and "password" not in parts.query:
-        return url
-    login, _, host = parts.netloc.rpartition("@")
-    user = login.partition(":")[0]
-    netloc = f"{user}:***@{host}" if login else host
-    query = "&".join(
-        "password=***" if item.startswith("password=") else item for item in parts.query.split("&")
-    )
-    # Not urlunsplit: it turns unix:///path into unix:/path, which is no REDIS_URL.
-    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
 
 
 def raw(db: walrus.Database, *command: Any) -> Any:
@@ -219,20 +184,25 @@ def ask(db: walrus.Database, packed: bytes, count: int) -> list[Any]:
 
 def is_passing(error: Exception) -> bool:
     """Whether waiting may cure ``error``: a lost connection, or a server not ready for writes."""
-    if isinstance(error, _REFUSED):
+    if isinstance(error, _REFUSED) or tls_problem(error):
         return False
     return isinstance(error, (*TRANSPORT_ERRORS, *_LATER)) or str(error).startswith(_LATER_WORDS)
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the server refuses us for good: a wrong password, a right that the ACL lacks."""
-    return isinstance(error, _REFUSED) or (
-        isinstance(error, exceptions.ResponseError) and str(error).startswith(_REFUSED_WORDS)
+    """Whether waiting is in vain: a wrong password, a right that the ACL lacks, a certificate."""
+    return (
+        isinstance(error, _REFUSED)
+        or (isinstance(error, exceptions.ResponseError) and str(error).startswith(_REFUSED_WORDS))
+        or bool(tls_problem(error))
     )
 
 
 def refuse_or_raise(error: Exception) -> None:
-    """Raise ``error`` as :class:`RefusedError` if the server refuses us for good."""
+    """Raise ``error`` as :class:`RefusedError` if the server refuses us for good, or we it."""
+    problem = tls_problem(error)
+    if problem:
+        raise RefusedError(f"no TLS with Redis: {problem}") from error
     if is_refusal(error):
         raise RefusedError(
             f"Redis refuses us ({error}); check user and password in REDIS_URL and the ACL"
@@ -245,15 +215,6 @@ def _require_hiredis() -> None:
         raise ConfigurationError(
             "hiredis is not in use; install it with: pip install -r requirements.txt"
         )
-
-
-def _refuse_options(url: str, query: str) -> None:
-    # redis-py lets the query of a URL overrule everything above, retries and protocol included.
-    for key in urllib.parse.parse_qs(query):
-        if key not in {"db", "password", "username", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}:
-            raise ConfigurationError(
-                f"REDIS_URL={shown(url)!r}: option {key!r} is not taken; take it out"
-            )
 
 
 def _sentinel_pool(url: str, settings: RedisSettings, options: dict[str, Any]) -> sentinel.Pool:

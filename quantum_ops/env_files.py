@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 DEFAULT_DIR = "/etc/quantum"
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)", re.DOTALL)
-_SECRET = re.compile(r"KEY|SECRET|PASSWORD|URL", re.IGNORECASE)
 
 
 class Found(NamedTuple):
@@ -37,9 +36,9 @@ def read(environ: Mapping[str, str], problems: list[str]) -> dict[str, list[Foun
                 continue
             match = _LINE.fullmatch(stripped)
             if match is None:
-                # A secret that is misspelt as "NAME: value" is a secret all the same.
-                shown = "(hidden)" if _SECRET.search(stripped) else repr(stripped[:60])
-                problems.append(f"{path}:{number}: {shown} is no NAME=value line")
+                # Never the line itself: a secret is one under a misspelt name, too, and so is the
+                # second line of a key.
+                problems.append(f"{path}:{number}: (hidden) is no NAME=value line")
                 continue
             values.setdefault(match[1], []).append(Found(_unquote(match[2]), f"{path}:{number}"))
     return values

@@ -23,7 +23,8 @@ ORIGIN = "quantum-ops/ledger"
 _ED25519 = b"\x01"
 _KEY_ID_BYTES = 4
 _SIGNATURE = re.compile("\u2014 ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
-_SIZE = re.compile(r"0|[1-9][0-9]*")
+SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
+"""A size or an index: one text for each number, and none that takes long to read."""
 _NAME = re.compile(r"[^\s+]+")
 
 
@@ -87,7 +88,7 @@ class Verifier:
         Raises:
             CheckpointError: if it is none.
         """
-        name, _, rest = text.strip().partition("+")
+        name, _, rest = _written(text).strip().partition("+")
         key_id, _, key = rest.partition("+")
         try:
             raw = unbase64(key)
@@ -158,7 +159,7 @@ def parse(text: str) -> Checkpoint:
     Raises:
         CheckpointError: if it is none; it says why.
     """
-    body, empty, signed = text.partition("\n\n")
+    body, empty, signed = _written(text).partition("\n\n")
     lines = body.split("\n")
     if not empty or len(lines) < 3 or not lines[0] or "" in lines:  # noqa: PLR2004 - the three
         raise CheckpointError(
@@ -166,7 +167,7 @@ def parse(text: str) -> Checkpoint:
         )
     if len(lines) > 3:  # noqa: PLR2004 - as above
         raise CheckpointError(f"a checkpoint of ours has no further line: {lines[3]!r:.80}")
-    if not _SIZE.fullmatch(lines[1]):
+    if not SIZE.fullmatch(lines[1]):
         raise CheckpointError(f"the size {lines[1]!r:.40} is no whole number")
     signatures = []
     for line in signed.split("\n")[:-1]:
@@ -299,6 +300,15 @@ def check_name(name: str) -> str:
             f"LEDGER_ORIGIN: {name!r} must have neither spaces nor '+', nor be empty"
         )
     return name
+
+
+def _written(text: str) -> str:
+    """``text``, if it can be written: half a character is what other bytes than UTF-8 became."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CheckpointError("not UTF-8") from None
+    return text
 
 
 def unbase64(text: str) -> bytes:

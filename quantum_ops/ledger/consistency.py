@@ -95,7 +95,7 @@ def parse(text: str) -> Consistency:
     top, _, note = text.partition("\n\n")
     first, *rest = top.split("\n")
     size = first.removeprefix(START)
-    if size == first or not (size.isascii() and size.isdigit()) or size != str(int(size)):
+    if size == first or not checkpoint.SIZE.fullmatch(size):
         raise CheckpointError(f"not a proof of consistency: the first line is no '{START}SIZE'")
     hashes = tuple(map(checkpoint.unbase64, rest))
     if len(hashes) > MOST_HASHES or any(len(one) != merkle.HASH_BYTES for one in hashes):

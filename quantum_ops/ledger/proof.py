@@ -95,7 +95,7 @@ def parse(text: str) -> Proof:
     if len(lines) < 3 or lines[0] != HEADER:  # noqa: PLR2004 - header, extra, index
         raise CheckpointError(f"not a proof: the first line is not {HEADER}")
     extra, index = lines[1].removeprefix("extra "), lines[2].removeprefix("index ")
-    if lines[1] == extra or lines[2] == index or not (index.isascii() and index.isdigit()):
+    if lines[1] == extra or lines[2] == index or not checkpoint.SIZE.fullmatch(index):
         raise CheckpointError("not a proof of a record: it needs a line 'extra' and a line 'index'")
     hashes = tuple(map(checkpoint.unbase64, lines[3:]))
     if any(len(one) != merkle.HASH_BYTES for one in hashes):

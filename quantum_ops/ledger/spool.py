@@ -53,7 +53,7 @@ def read(path: Path) -> entry.Request:
     """
     try:
         found = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidEntryError(f"{path}: not JSON ({error})") from None
     if not isinstance(found, dict):
         raise InvalidEntryError(f"{path}: not a JSON object")

@@ -55,6 +55,20 @@ class RedisSettings:
         "Milliseconds to wait for those replicas, after which the event is tried again and the "
         "permit denied; below REDIS_TIMEOUT_SEC.",
     )
+    tls_ca: str = knob(
+        "REDIS_TLS_CA",
+        text,
+        "",
+        "PEM file of the CAs that a rediss:// server's certificate may come from; empty takes the "
+        "system's. Certificate and host name are always checked.",
+    )
+    tls_cert: str = knob(
+        "REDIS_TLS_CERT",
+        text,
+        "",
+        "PEM file of our own certificate, for a server that asks for one; needs REDIS_TLS_KEY.",
+    )
+    tls_key: str = knob("REDIS_TLS_KEY", text, "", "PEM file of its key, without a password.")
     timeout_s: float = knob(
         "REDIS_TIMEOUT_SEC",
         decimal(0.05, 60, "s"),

@@ -1,8 +1,8 @@
 """The command line of the fuzzer: ``python -m tests.fuzz [TARGET...]``; .ci/run calls it.
 
-Each target is a parser that reads what others hand in. It gets mutated inputs, made from a seed, and
-may take them or refuse them with the error that its docstring names; anything else is a crash, is
-written to a file with the command that shows it again, and makes the exit code 1.
+Each target is a parser that reads what others hand in. It gets mutated inputs, made from a seed,
+and may take them or refuse them with the error that its docstring names; anything else is a crash,
+is written to a file with the command that shows it again, and makes the exit code 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
         print(f"no such target; there are: {', '.join(catalogue.TARGETS)}", file=sys.stderr)
         return 2
     began = time.perf_counter()
-    # A process for each target, forked since what they import is large: one's memory is not another's.
+    # A process for each target: one's memory is not another's. Forked: what they import is large.
     jobs = [(name, args.inputs, args.seed) for name in wanted]
     with multiprocessing.get_context("fork").Pool(args.jobs, maxtasksperchild=1) as pool:
         crashes: list[Crash] = []
@@ -57,7 +57,10 @@ def _keep(crash: Crash) -> None:
     digest = hashlib.sha256(crash.input).hexdigest()[:12]
     path = folder / f"{crash.target.replace(' ', '_')}-{digest}"
     path.write_bytes(crash.input)
-    print(f"\nCRASH in {crash.target}, {len(crash.input)} bytes: {crash.input[:120]!r}", file=sys.stderr)
+    print(
+        f"\nCRASH in {crash.target}, {len(crash.input)} bytes: {crash.input[:120]!r}",
+        file=sys.stderr,
+    )
     print(crash.told, file=sys.stderr)
     print(f"again: python -m tests.fuzz --again {path}", file=sys.stderr)
 

@@ -6,11 +6,21 @@ import contextlib
 import functools
 import tempfile
 from pathlib import Path
+from typing import cast
 
 from quantum_ops.history import attest, bundle
 from quantum_ops.history.errors import ProofError
 from quantum_ops.history.reader import Archive
-from quantum_ops.ledger import canonical, checkpoint, consistency, ed25519, entry, proof, reader, spool
+from quantum_ops.ledger import (
+    canonical,
+    checkpoint,
+    consistency,
+    ed25519,
+    entry,
+    proof,
+    reader,
+    spool,
+)
 from quantum_ops.ledger.checkpoint import Signer, Verifier
 from quantum_ops.ledger.errors import CheckpointError, InvalidEntryError
 from quantum_ops.ledger.seal import Seal
@@ -79,10 +89,18 @@ def _block(given: bytes) -> bool:
 
 
 def _spooled(given: bytes) -> bool:
-    path = Path(tempfile.gettempdir(), "spooled.json")
-    path.write_bytes(given)
-    spool.read(path)
+    spool.read(cast("Path", _InMemory(given)))
     return True
+
+
+class _InMemory:
+    """A file as far as spool.read() asks for it: the disk would be what is measured."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def read_bytes(self) -> bytes:
+        return self._content
 
 
 def _signed_checkpoint(given: bytes) -> bool:
@@ -130,7 +148,7 @@ def targets() -> list[Target]:
     spooled = canonical.dump(entry.to_json(request(4)) | {"occurred_at": "2026-01-27T06:15:30Z"})
     refused = (CheckpointError,)
     return [
-        Target("journal line", "canonical.load", _line, (ValueError,), lines, (b'"seq":1', b'"v":1')),
+        Target("journal line", "canonical.load", _line, (ValueError,), lines, (b'"seq":1',)),
         Target("journal envelope", "canonical.envelope", _envelope, (ValueError,), lines),
         Target(
             "changelog", "reader.fenced, reader.block", _block, (ValueError,),

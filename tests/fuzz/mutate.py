@@ -1,4 +1,4 @@
-"""The only place that makes hostile inputs of honest ones: seeded, so that each can be made again."""
+"""The only place that makes hostile inputs of honest ones, the same again from the same seed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import random
 from collections.abc import Sequence
 
 MAGIC = (
-    b"\0", b"\xff", b"\xc3\x28", b"\xed\xa0\x80", "\u202e".encode(), "\u2028".encode(), b"\r\n", b"\n",
+    b"\0", b"\xff", b"\xc3\x28", b"\xed\xa0\x80", "\u202e".encode(), "\u2028".encode(), b"\r\n",
+    b"\n",
     b"\n\n", b"-", b"--", b"-0", b"-1", b"0", b"1e999", b"NaN", b"Infinity", b"1_000", b"9" * 25,
     b"9" * 5000, "\u0663\u0661".encode(), b"null", b"true", b"[]", b"{}", b"[[", b"]", b'"', b"'",
     b"\\", b"\\u0000", b"\\ud800", b"..", b"/", b"../", b"%00", b"%2e%2e", b"@", b":", b"#", b"?",

@@ -14,7 +14,7 @@ from tests.fuzz.mutate import Mutator
 TICK_S = 2.0
 """An input that is still at work after one to two of these hangs."""
 MOST_GROWTH_KIB = 96 * 1024
-"""Peak memory may grow by so much from the first inputs to the last; the longest input has 300 kB."""
+"""Peak memory may grow by so much after the first inputs; the longest input has 300 kB."""
 WARM = 0.05
 
 
@@ -70,7 +70,7 @@ class HangError(BaseException):
 
 
 def honest(target: Target) -> None:
-    """Raise AssertionError unless every input of the corpus is judged without a crash, and one taken.
+    """Raise AssertionError unless the corpus is judged without a crash, and some of it is taken.
 
     A corpus that is refused as a whole would only ever try the first lines of a parser.
     """
@@ -83,8 +83,10 @@ def honest(target: Target) -> None:
     assert taken, f"{target.name}: no honest input is taken"
 
 
-def attack(target: Target, inputs: int, seed: str, *, most_crashes: int = 5) -> Tally:
-    """Run ``inputs`` mutated inputs; stops after ``most_crashes``. Uses SIGALRM."""
+def attack(
+    target: Target, inputs: int, seed: str, *, most_crashes: int = 5, tick_s: float = TICK_S
+) -> Tally:
+    """Run ``inputs`` mutated inputs; stops after ``most_crashes``. Uses SIGALRM meanwhile."""
     tally = Tally(target.name)
     mutator = Mutator(target.corpus, target.tokens, f"{target.name}/{seed}")
     seen = -1
@@ -96,7 +98,7 @@ def attack(target: Target, inputs: int, seed: str, *, most_crashes: int = 5) -> 
         seen = tally.inputs
 
     before = signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+    left = signal.setitimer(signal.ITIMER_REAL, tick_s, tick_s)
     began = time.perf_counter()
     warm = 0
     try:
@@ -108,8 +110,9 @@ def attack(target: Target, inputs: int, seed: str, *, most_crashes: int = 5) -> 
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *left)  # whoever had an alarm set has it again
     tally.seconds = time.perf_counter() - began
-    tally.growth_kib = _peak_kib() - warm
+    tally.growth_kib = _peak_kib() - warm if warm else 0
     if tally.growth_kib > MOST_GROWTH_KIB:
         told = f"peak memory grew by {tally.growth_kib} KiB; at most {MOST_GROWTH_KIB}"
         tally.crashes.append(Crash(target.name, b"", told))
@@ -127,7 +130,7 @@ def _one(target: Target, given: bytes, tally: Tally) -> None:
     except target.refuses:
         tally.refused += 1
     except HangError:
-        told = f"no end after {TICK_S:.0f} s"
+        told = "it hangs"
         tally.crashes.append(Crash(target.name, given, told))
     except Exception:  # noqa: BLE001 - whatever comes out here is what is looked for
         told = traceback.format_exc(limit=-6)

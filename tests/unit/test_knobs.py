@@ -73,7 +73,7 @@ def test_every_problem_is_told_at_once_with_value_place_and_cure(tmp_path):
         f"T_COUNT='eleven' ({tmp_path}/a.env:1): not a whole number; write 1 to 10 pieces" in told
     )
     assert "T_SHARE='nan'" in told
-    assert "a.env:3: 'what is this' is no NAME=value line" in told
+    assert "a.env:3: (hidden) is no NAME=value line" in told
 
 
 def test_out_of_range_and_no_boolean(tmp_path):
