@@ -35,7 +35,7 @@ def binary(flavour: str) -> str | None:
 class Server:
     """One server process; ``db`` is a client built as the product builds it."""
 
-    def __init__(self, flavour: str, *options: str) -> None:
+    def __init__(self, flavour: str, *options: str, env: dict[str, str] | None = None) -> None:
         path = binary(flavour)
         if path is None:
             reason = f"no {flavour} server here (apt-get install redis-server)"
@@ -49,6 +49,7 @@ class Server:
         self.socket = self.folder / "s"
         self.url = f"unix://{self.socket}"
         self.options = options
+        self._env = env
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -59,7 +60,9 @@ class Server:
             "--save", "", "--maxmemory-policy", "noeviction", *self.options,
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=self._env
+            )
         wait_until(self._answers, what=f"server in {self.folder} answers")
 
     def _answers(self) -> bool:

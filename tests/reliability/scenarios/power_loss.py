@@ -1,0 +1,124 @@
+"""The server's power fails: what was not synced is cut off its files, at times in mid-record.
+
+A recorder inside the server notes each file's size whenever an fsync of it ends. After kill -9 each
+file is cut to that size, or somewhere between it and the size that the kill left: a disk may have
+written part of what it was not asked to sync. Names of files are taken as durable at once.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.reliability import native
+from tests.reliability.result import Result
+from tests.reliability.rig import ALWAYS, Rig, percentile
+from tests.servers import Server
+from tests.waiting import wait_until
+
+TITLE = "power loss of the server, simulated"
+GOAL = 100
+CONTROLS = 5
+OPTIONS = ALWAYS
+NOT_TESTED = "a disk that lies about fsync; directory entries that are lost; real power"
+DISK_DELAY_US = 2000
+
+
+class Recorded(Server):
+    """A server whose synced sizes are known."""
+
+    def __init__(self, flavour: str, *options: str) -> None:
+        self.log = Path(tempfile.mkdtemp(prefix="qo-sync-")) / "synced"
+        env = {
+            **os.environ,
+            "LD_PRELOAD": str(native.built("fsyncrec")),
+            "FSYNCREC_LOG": str(self.log),
+            "FSYNCREC_DELAY_US": str(DISK_DELAY_US),
+        }
+        super().__init__(flavour, *options, env=env)
+
+    def lose_power(self, chance: random.Random) -> int:
+        """Kill it, and cut what was not synced; gives the bytes that were cut."""
+        self.kill()
+        synced: dict[tuple[int, int], int] = {}
+        for line in self.log.read_text(encoding="ascii").splitlines():
+            device, inode, size = map(int, line.split())
+            synced[device, inode] = size
+        cut = 0
+        kept: list[str] = []
+        for path in sorted((self.folder / "appendonlydir").iterdir()):
+            at = path.stat()
+            low = min(at.st_size, synced.get((at.st_dev, at.st_ino), 0))
+            keep = low if chance.random() < 0.5 else chance.randint(low, at.st_size)
+            os.truncate(path, keep)
+            cut += at.st_size - keep
+            kept.append(f"{at.st_dev} {at.st_ino} {keep}\n")
+        # From here on, what is left is what the disk holds.
+        self.log.write_text("".join(kept), encoding="ascii")
+        return cut
+
+
+server = Recorded
+
+
+def run(rig: Rig, result: Result, goal: int) -> None:
+    """``goal`` losses with the shipped settings, then some with everysec, which must lose."""
+    chance = random.Random(result.seed)
+    producers = [rig.producer() for _ in range(2)]
+    workers = [rig.worker(number) for number in range(2)]
+    took: list[float] = []
+    seen: Counter[str] = Counter()
+    for number in range(goal):
+        begin = rig.acked()
+        wait_until(lambda: rig.acked() > begin + 10, 30, "events are acknowledged")
+        if number % 5 == 4:
+            # A rewrite changes files while it runs.
+            rig.db.bgrewriteaof()
+            seen["during or after a rewrite"] += 1
+        time.sleep(chance.uniform(0.0, 0.05))
+        cut = rig.server.lose_power(chance)
+        died, before = time.monotonic(), rig.acked()
+        seen["with bytes cut off"] += cut > 0
+        seen["bytes cut off"] += cut
+        rig.server.start()
+        effects = rig.effects()
+        wait_until(lambda: rig.acked() > before, 30, "producers go on")
+        wait_until(lambda: rig.effects() > effects, 30, "consumers go on")
+        took.append(time.monotonic() - died)
+    for pid in producers:
+        rig.end(pid)
+    rig.settle()
+    for pid in workers:
+        rig.end(pid)
+    result.faults = {"power loss": goal}
+    result.fenced = rig.fenced()
+    result.recovery_s = (percentile(took, 0.5), percentile(took, 0.99))
+    result.recovery_n = len(took)
+    result.clean(rig.verdict())
+    result.figures |= seen
+    lost = control(rig, result, chance)
+    result.figures["control: acknowledged events that everysec lost"] = lost
+    result.expect("everysec lost nothing: the recorder is blind", holds=lost > 0)
+
+
+def control(rig: Rig, result: Result, chance: random.Random) -> int:
+    """The same with everysec, which must lose; gives how many acknowledged events it lost."""
+    lost = 0
+    for _ in range(max(1, CONTROLS * result.goal // GOAL)):
+        weak = Recorded(result.server, "--appendonly", "yes", "--appendfsync", "everysec")
+        other = Rig(weak, rig.farm)
+        try:
+            producer = other.producer(backlog=0)
+            wait_until(lambda: other.acked() > 50, 30, "events are acknowledged")
+            other.end(producer)
+            weak.lose_power(chance)
+            weak.start()
+            lost += other.verdict()["lost"]
+        finally:
+            other.close()
+            weak.close()
+    return lost

@@ -1,0 +1,60 @@
+"""Every fault of the suite in a bounded form; in full with ./test --faults, and for the page."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.programs import FULL
+from tests.reliability import page, result, run
+from tests.reliability.farm import Farm
+from tests.servers import FLAVOURS
+
+BOUNDED = {
+    "known_bad": 3,
+    "kills": 20,
+    "zombies": 8,
+    "server_kills": 3,
+    "power_loss": 6,
+    "wire": 80,
+    "wipes": 4,
+    "full_memory": 1,
+    "full_disk": 1,
+    "no_descriptors": 2,
+    "clocks": 28,
+    "hostile": 600,
+}
+"""Faults in every ./test, such that each kind and each named point comes at least once."""
+
+
+@pytest.fixture(scope="module")
+def farm():
+    made = Farm()
+    yield made
+    made.close()
+
+
+# The second server waits for the full run: what is struck here is our side.
+@pytest.mark.parametrize("flavour", FLAVOURS if FULL else FLAVOURS[:1])
+@pytest.mark.parametrize("name", run.NAMES)
+@pytest.mark.timeout(3600 if FULL else 120)
+def test_whatever_is_struck_nothing_is_lost_doubled_or_late(name, flavour, farm):
+    # Given a scenario and so many of its faults
+    goal = run.module(name).GOAL if FULL else BOUNDED[name]
+    # When it is run and judged from outside
+    try:
+        found = run.one(name, flavour, goal, 20261126, farm)
+    except run.CANNOT as error:
+        pytest.skip(str(error))
+    # Then nothing that was promised is broken, and the faults were there
+    assert found.broken == []
+    assert found.trials >= goal
+
+
+def test_page_is_made_of_the_results_that_are_kept():
+    assert page.PATH.read_text(encoding="utf-8") == page.page(), (
+        "run: python -m tests.reliability --page"
+    )
+    for name in run.NAMES:
+        for flavour in FLAVOURS:
+            kept = result.kept(name, flavour)
+            assert kept is None or kept.scenario == name
