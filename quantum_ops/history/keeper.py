@@ -22,7 +22,7 @@ from quantum_ops.history.errors import DamagedError, DiskRefusedError
 from quantum_ops.history.folder import Folder
 from quantum_ops.history.indexer import Indexer
 from quantum_ops.history.writer import Writer
-from quantum_ops.ledger import checkpoint
+from quantum_ops.ledger import checkpoint, durable
 from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.seal import Seal
 from quantum_ops.publisher import Publisher
@@ -99,6 +99,10 @@ class Keeper:
                 self._books.publish(self._publisher)
                 raise ConfigurationError(str(error)) from None
             self._exit = taken.pop_all()
+        with contextlib.suppress(OSError):
+            # What a kill left half written is no file yet, and nobody would ever ask for it again.
+            for draft in durable.sweep(self.folder.base):
+                self._log.info("archive_draft_removed", file=draft)
         if self.writer.torn:
             self._log.warning("archive_torn_end", detail=self.writer.torn)
         # Before anything is read: what had gone by now is nobody's loss but must not count as ours.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+_DRAFT = re.compile(r"\..+\.([1-9][0-9]*)\.tmp", re.ASCII)
 
 
 def write(path: Path, content: bytes) -> None:
@@ -15,7 +18,7 @@ def write(path: Path, content: bytes) -> None:
         OSError: if that was not possible; the old file is as it was.
     """
     make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # as _DRAFT has it
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -26,6 +29,32 @@ def write(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Remove the drafts that processes left in ``folder`` when they were killed; gives their names.
+
+    The draft of a process that lives is its own business. Raises ``OSError`` if the folder cannot
+    be read or written.
+    """
+    found = []
+    for path in folder.iterdir():
+        match = _DRAFT.fullmatch(path.name)
+        if match and not _lives(int(match[1])):
+            path.unlink(missing_ok=True)
+            found.append(path.name)
+    return sorted(found)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        # Somebody else's process, or no number of a process at all: not ours to judge.
+        return True
+    return True
 
 
 def write_all(number: int, content: bytes) -> None:

@@ -1,9 +1,11 @@
-"""Consumers and servers killed at random; an outside look at Redis alone says what was lost."""
+"""A process is stopped in order, and one whose server is not there waits for it.
+
+Kills, sleepers and killed servers are tests/reliability's.
+"""
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -19,8 +21,6 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = streams.AUDIT_FINDING.key
-FULL = os.environ.get("QUANTUM_FAULTS") == "full"
-KILLS = 200 if FULL else 12
 
 
 class Process:
@@ -82,82 +82,6 @@ def processes():
     yield started
     for process in started:
         process.end()
-
-
-def test_killed_consumers_lose_nothing_and_double_nothing(server, db, processes):
-    # Given two processes of one group and a stream that keeps growing
-    random_ = random.Random(20261123)
-    processes += [Process(server.url, number) for number in (0, 1)]
-    total = 0
-    for _ in range(KILLS):
-        publish(db, total, 60)
-        total += 60
-        wait_until(lambda: db.hlen("count") > total - 60, 20, "work is going on")
-        # When one of them is killed in the middle of it and started again
-        victim = random_.choice(processes)
-        victim.signal(signal.SIGKILL)
-        victim.process.wait()
-        victim.start()
-    # Then every event is counted exactly once
-    wait_until(lambda: settled(db, total), 30, f"{total} settled")
-    check_exactly_once(db, total)
-
-
-def test_stopped_consumer_that_wakes_up_changes_nothing(server, db, processes):
-    processes += [Process(server.url, number) for number in (0, 1)]
-    total = 0
-    for round_ in range(KILLS // 3):
-        publish(db, total, 60)
-        total += 60
-        # When one is stopped in the middle, the other does all the work, and the first wakes up
-        sleeper = processes[round_ % 2]
-        sleeper.signal(signal.SIGSTOP)
-        wait_until(lambda: settled(db, total), 30, "the other took over")
-        sleeper.signal(signal.SIGCONT)
-    wait_until(lambda: settled(db, total), 30, "settled")
-    check_exactly_once(db, total)
-
-
-@pytest.mark.parametrize(
-    "flavour", ["valkey", pytest.param("redis7", marks=pytest.mark.needs_redis7)]
-)
-def test_killed_server_loses_no_acknowledged_event_and_consumers_carry_on(flavour, processes):
-    # Given a server that syncs each write, and one consumer process
-    server = Server(flavour, "--appendonly", "yes", "--appendfsync", "always")
-    try:
-        process = Process(server.url, 0)
-        processes.append(process)
-        total = 0
-        for _ in range(3):
-            publish(server.connect(), total, 50)
-            total += 50
-            # When the server is killed and started again
-            server.kill()
-            server.start()
-        db = server.connect()
-        # Then the same process goes on, every acknowledged event is counted exactly once
-        wait_until(lambda: settled(db, total), 30, "all counted")
-        check_exactly_once(db, total)
-        assert process.process.poll() is None
-        assert process.end() == 0
-    finally:
-        server.close()
-
-
-def test_flushed_server_is_worked_on_again_within_five_seconds_and_told(server, db, processes):
-    processes.append(Process(server.url, 0))
-    publish(db, 0, 10)
-    wait_until(lambda: db.hlen("count") == 10, 20)
-    # When everything is wiped under a reading consumer
-    db.flushall()
-    publish(db, 100, 5)
-    # Then the new events are counted and the wipe is on record as critical
-    wait_until(lambda: db.hlen("count") >= 5, 5, "recovered")
-    found = wait_until(
-        lambda: [f for _, f in db.xrange(KEY) if f[b"finding"] == b"group_recreated"], 5
-    )
-    assert found[0][b"severity"] == b"critical"
-    assert found[0][b"subject"] == f"counting@{KEY}".encode()
 
 
 def test_graceful_stop_finishes_the_batch_and_leaves_nothing_pending(server, db, processes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from quantum_ops.history.reader import Archive
 from quantum_ops.history.search import Search
 from quantum_ops.history.terms import PLAN, Term
 from quantum_ops.history.verify import verify
-from tests.archive_rig import fill
+from tests.archive_rig import ArchiveRig, fill
 from tests.programs import FULL
 from tests.waiting import wait_until
 
@@ -58,3 +59,23 @@ def test_killed_while_they_are_written_no_answer_changes(tmp_path):
         number = chosen.randrange(COUNT)
         assert [found.at for found in search.find(Term(PLAN, f"{number:016x}"))] == [number]
     assert verify(folder).ok
+
+
+def test_what_a_kill_left_half_written_goes_when_the_archive_is_opened(valkey, tmp_path):
+    # Given drafts of a process that is gone, of one that lives, and a file that only looks like one
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = tmp_path / f".00000001-2026-01-27.lookup.{gone.pid}.tmp"
+    mine = tmp_path / f".state.json.{os.getppid()}.tmp"
+    other = tmp_path / ".notes.tmp"
+    for path in (left, mine, other):
+        path.write_bytes(b"half")
+    # When the archive is opened
+    rig = ArchiveRig(valkey, tmp_path)
+    rig.add(1)
+    rig.settle()
+    # Then the first is gone, and nothing else is
+    assert not left.exists()
+    assert mine.exists()
+    assert other.exists()
+    assert len(rig.archived()) == 1

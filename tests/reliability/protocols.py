@@ -17,9 +17,9 @@ from tests.reliability.names import BY, DONE, EFFECTS, STREAM
 from tests.reliability.points import Trap
 
 POINTS = {
-    "naive": ("effect_done", signal.SIGKILL, "doubled"),
-    "check_then_act": ("checked", signal.SIGSTOP, "doubled"),
-    "ack_first": ("acked", signal.SIGKILL, "lost"),
+    "naive": ("effect_done", signal.SIGKILL, {"doubled"}),
+    "check_then_act": ("checked", signal.SIGSTOP, {"doubled", "late"}),
+    "ack_first": ("acked", signal.SIGKILL, {"lost"}),
 }
 """Protocol -> (where it breaks, by what, what the verdict must show)."""
 

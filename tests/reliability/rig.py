@@ -17,7 +17,7 @@ from typing import Any
 import redis
 
 from tests.reliability.farm import ROOT, Farm
-from tests.reliability.names import EFFECTS, STREAM
+from tests.reliability.names import BY, EFFECTS, STREAM
 from tests.servers import Server
 from tests.waiting import wait_until
 
@@ -128,6 +128,17 @@ class Rig:
         if not ids:
             return False
         return not set(_pending(self.db, ids[0], ids[-1])).isdisjoint(ids)
+
+    def note_sleeper(self, pid: int, held: list[str]) -> None:
+        """Who had done what sleeping process ``pid`` held; the checker compares at the end."""
+        plans = []
+        for entry_id in held:
+            [(_, fields)] = self.db.xrange(STREAM, entry_id, entry_id)
+            plans.append(fields["plan_id"])
+        doers = self.db.hmget(BY, plans) if plans else []
+        with self.sleepers.open("a", encoding="ascii") as to:
+            for plan, doer in zip(plans, doers, strict=True):
+                to.write(f"{pid} {plan} {doer}\n")
 
     def watch_recovery(self, ids: list[str], since_s: float) -> None:
         """Note how long it takes from ``since_s`` until none of ``ids`` is pending any more."""

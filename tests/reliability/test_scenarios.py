@@ -33,9 +33,15 @@ def farm():
     made.close()
 
 
-# The second server waits for the full run: what is struck here is our side.
-@pytest.mark.parametrize("flavour", FLAVOURS if FULL else FLAVOURS[:1])
-@pytest.mark.parametrize("name", run.NAMES)
+# What is struck is our side mostly: the second server sees all of it in the full run only.
+RUNS = [(name, "valkey") for name in run.NAMES]
+RUNS += [
+    pytest.param(name, "redis7", marks=pytest.mark.needs_redis7)
+    for name in (run.NAMES if FULL else ("kills", "power_loss"))
+]
+
+
+@pytest.mark.parametrize(("name", "flavour"), RUNS)
 @pytest.mark.timeout(3600 if FULL else 120)
 def test_whatever_is_struck_nothing_is_lost_doubled_or_late(name, flavour, farm):
     # Given a scenario and so many of its faults

@@ -37,7 +37,7 @@ def run(rig: Rig, result: Result, goal: int) -> None:
     wait_until(lambda: rig.db.xinfo_groups(STREAM), 10, "the group")
     faults: Counter[str] = Counter()
     at = 0
-    while schedule or sum(faults.values()) < goal:
+    while schedule or sum(faults.values()) < goal or any(doom != "random" for _, doom in slots):
         at = (at + 1) % SLOTS
         pid, doom = slots[at]
         state = rig.ended(pid, 1.0) if doom != "random" else ""

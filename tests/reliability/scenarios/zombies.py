@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 
-from tests.reliability.names import BY, STREAM
+from tests.reliability.names import STREAM
 from tests.reliability.points import IN_HANDLER, POINTS
 from tests.reliability.result import Result
 from tests.reliability.rig import QUICK_CLAIM_S, Rig, percentile
@@ -53,7 +53,7 @@ def run(rig: Rig, result: Result, goal: int) -> None:
         held = rig.held(rig.me(SLEEPER))
         wait_until(lambda: not rig.still_pending(held), 20, f"others do what sleeps at {point}")
         took += [time.monotonic() - asleep] * bool(held)
-        _note(rig, sleeper, held)
+        rig.note_sleeper(sleeper, held)
         before = rig.fenced()
         rig.farm.signal(sleeper, signal.SIGCONT)
         # In order: what it holds in memory it still sends, and must be refused.
@@ -76,15 +76,3 @@ def run(rig: Rig, result: Result, goal: int) -> None:
     result.recovery_s = (percentile(took, 0.5), percentile(took, 0.99))
     result.recovery_n = len(took)
     result.clean(rig.verdict())
-
-
-def _note(rig: Rig, sleeper: int, held: list[str]) -> None:
-    """Who had done what the sleeper held, before it wakes up; the checker compares at the end."""
-    plans = []
-    for entry_id in held:
-        [(_, fields)] = rig.db.xrange(STREAM, entry_id, entry_id)
-        plans.append(fields["plan_id"])
-    doers = rig.db.hmget(BY, plans) if plans else []
-    with rig.sleepers.open("a", encoding="ascii") as to:
-        for plan, doer in zip(plans, doers, strict=True):
-            to.write(f"{sleeper} {plan} {doer}\n")
