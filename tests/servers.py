@@ -68,10 +68,13 @@ class Server:
     def _answers(self) -> bool:
         if not self.socket.exists():
             return False
+        db = self.connect()
         try:
-            return bool(self.connect().ping())
+            return bool(db.ping())
         except redis.RedisError:
             return False
+        finally:
+            db.connection_pool.disconnect()
 
     def connect(self, **options: object) -> walrus.Database:
         """A client of this server, as the product builds it."""

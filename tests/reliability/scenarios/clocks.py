@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from quantum_ops import permits, streams
 from quantum_ops.permits.check import MAX_AHEAD_S, judge
@@ -36,12 +37,24 @@ class Shifted(Server):
     def __init__(self, flavour: str, *options: str) -> None:
         self.file = Path(tempfile.mkdtemp(prefix="qo-clock-")) / "shift"
         self.shift(0)
+        self._opened: list[Any] = []
         env = {
             **os.environ,
             "LD_PRELOAD": str(native.built("clock")),
             "CLOCK_SHIFT": str(self.file),
         }
         super().__init__(flavour, *options, env=env)
+
+    def connect(self, **options: object) -> Any:
+        """As any server's; ``close`` closes them all, wherever the rig keeps them."""
+        self._opened.append(super().connect(**options))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        """End it and what is connected."""
+        for one in self._opened:
+            one.connection_pool.disconnect()
+        super().close()
 
     def shift(self, seconds: int) -> None:
         """Jump: from now on the clock is wrong by ``seconds``."""
@@ -109,7 +122,6 @@ def run(rig: Rig, result: Result, goal: int) -> None:
     result.figures |= seen
     result.expect("nothing was ever allowed", holds=seen["accepted in its time"] > 0)
     result.expect("the server's clock never moved", holds=seen["server's clock seen wrong"] > 0)
-    gate.db.connection_pool.disconnect()
 
 
 def _try(result: Result, seen: Counter[str], what, now_s: float, end_s: float) -> None:
