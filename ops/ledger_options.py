@@ -6,10 +6,14 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from ops import moments
+from ops import moments, output
 from quantum_ops.ledger import moment, summary
 from quantum_ops.ledger.entry import OUTCOMES, RISK_CLASSES
 
+LETTERS = {
+    "i": "id", "t": "occurred_at", "k": "kind", "n": "operation", "r": "risk_class",
+    "o": "outcome", "b": "requested_by", "c": "changes_summary", "q": "seq",
+}  # fmt: skip
 ABOUT = "The signoff ledger: what was done to the system, by whom, and the proof of it."
 CODES = """\
 exit codes: 0 ok; 1 it does not hold, or failed; 2 wrong usage; 3 a rendered file is not what the
@@ -66,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--text", default="", help="stands in any field, in capitals or not")
     listing.add_argument("-n", type=_count, default=20, metavar="N", help="at most N (default 20)")
     listing.add_argument("--all", action="store_true", help="not only the newest N")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    output.add_format(listing, LETTERS)
     show = action("show", "one entry, and where it stands")
     which_one = show.add_mutually_exclusive_group(required=True)
     which_one.add_argument(

@@ -32,14 +32,15 @@ def entries(args: argparse.Namespace, folder: Folder) -> int:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     count = 0
     for one in found if args.all else itertools.islice(found, args.n):
-        if not count and not args.json:
+        if not count and args.format.is_text:
             print(ledger_view.cut(ledger_view.HEADER, width) if width else ledger_view.HEADER)
         count += 1
-        print(ledger_view.line(one) if args.json else ledger_view.row(one, width))
+        told = args.format
+        print(ledger_view.row(one, width) if told.is_text else told.line(one.to_json()))
     if not count and args.n:
         print("no such entries" if folder.segments() else "nothing was recorded yet",
               file=sys.stderr)  # fmt: skip
-    elif not args.json and not args.all and next(found, None):
+    elif args.format.is_text and not args.all and next(found, None):
         print(f"the newest {count}; older ones with -n or --all", file=sys.stderr)
     return OK
 

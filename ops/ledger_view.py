@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -26,11 +25,6 @@ def row(one: Summary, width: int = 0) -> str:
         f"{safe(_what(one), 1000)}"
     )
     return cut(cells, width) if width else cells
-
-
-def line(one: Summary) -> str:
-    """One entry as a line of JSON, in ASCII; its fields are told in docs/ledger-verbs.md."""
-    return json.dumps(one.to_json())
 
 
 def cut(text: str, width: int) -> str:

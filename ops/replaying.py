@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import walrus
 
-from ops import ledger_place, replay_view, scratch
+from ops import ledger_place, output, replay_view, scratch
+from ops.following import Told
 from ops.paths import ROOT
+from ops.tail_view import View
 from ops.terminal import safe
 from quantum_ops import client, knobs, streams
 from quantum_ops.consumer import Consumer
@@ -51,11 +53,17 @@ class Range:
         return filters.chosen(source.read(since, self.until), self.filters)
 
 
-def show(source: sources.Source, wanted: Range, *, as_json: bool) -> int:
-    """Print every entry."""
+def show(source: sources.Source, wanted: Range, how: output.Format, color: str) -> int:
+    """Print every entry; JSON is the archive's own line, a template and raw are those of tail."""
     entries = wanted.entries(source)
-    for line in replay_view.as_json(entries) if as_json else replay_view.as_text(entries):
-        print(line)
+    if how.is_text or how.kind == "json":
+        shown = replay_view.as_text if how.is_text else replay_view.as_json
+        for line in shown(entries):
+            print(line)
+        return 0
+    view = View(how, output.painter(color, sys.stdout), is_screen=sys.stdout.isatty())
+    for one in entries:
+        sys.stdout.buffer.write(view.line(Told(one.stream, one.key, one.flat)))
     return 0
 
 

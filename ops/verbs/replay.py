@@ -8,6 +8,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ops import output
+
 if TYPE_CHECKING:
     from ops.paths import Paths
     from ops.replaying import Range
@@ -18,6 +20,8 @@ raw = True
 REFUSED, USAGE, NO_ARCHIVE = 1, 2, 4
 _DASHED = re.compile(r"-[0-9]+[smhdw]?")
 _MARK = "\0"
+LETTERS = {"i": "id", "s": "stream", "t": "ts", "y": "type", "m": "summary", "d": "data"}
+"""As in ./run tail."""
 EPILOG = """\
 OFFSET is start, end, an id, -10 (the last ten of each stream), -1h, or @2026-01-27T06:15Z.
 FILTER is symbol=BTCUSDT or outcome!=ok; all of them must hold.
@@ -52,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--profile", choices=("live", "demo"), default="live", help="of a system that is down"
     )
-    made.add_argument("--json", action="store_true", help="one JSON object a line")
+    output.add_format(made, LETTERS)
     modes = made.add_mutually_exclusive_group()
     modes.add_argument("--consumer", default="", metavar="NAME", help="run it in a sandbox")
     modes.add_argument(
@@ -116,7 +120,8 @@ def _run(args: argparse.Namespace) -> int:
         return NO_ARCHIVE
     if args.rebuild:
         assert archive is not None  # noqa: S101 - checked above, for the type checker
-        return replaying.rebuild(args.rebuild, archive, open_db(), show_lines=args.json)
+        as_lines = args.format.kind == "json"
+        return replaying.rebuild(args.rebuild, archive, open_db(), show_lines=as_lines)
     if args.redeliver:
         db = open_db()
         # The group is on the server: so are the entries that it can be handed over.
@@ -135,7 +140,7 @@ def _run(args: argparse.Namespace) -> int:
             found, archive, source, wanted,
             speed=args.speed, settle_s=args.settle, compare=args.compare,
         )  # fmt: skip
-    return replaying.show(source, wanted, as_json=args.json)
+    return replaying.show(source, wanted, args.format, args.color)
 
 
 def _range(args: argparse.Namespace) -> Range:

@@ -195,7 +195,13 @@ def test_two_rollbacks_of_one_operation_are_both_named_the_older_first(ledger, o
 def test_untrusted_text_cannot_paint_on_a_terminal(ledger, told):
     ledger.one(operation=EVIL, changes_summary=EVIL, notes=EVIL, allowed_services=[EVIL],
                requested_by=EVIL, stream=EVIL, stream_id=EVIL)  # fmt: skip
-    for arguments in (["list"], ["list", "--json"], ["show", "1"], ["show", "1", "--json"]):
+    for arguments in (
+        ["list"],
+        ["list", "--json"],
+        ["list", "-F", "%i %n %{services}"],
+        ["show", "1"],
+        ["show", "1", "--json"],
+    ):
         code, out, _ = told(*arguments)
         assert code == 0
         assert re.search("[^ -~\n\u2014]", out) is None, arguments

@@ -263,6 +263,9 @@ def test_the_verb_prints_picks_and_refuses(server, tmp_path):
     assert both[0] == both[1]
     assert len(both[0].splitlines()) == 7
     assert all(json.loads(line)["stream"] == PLANS for line in both[0].splitlines())
+    # As a template it is what tail shows
+    chosen = verb("start", "symbol=BTCUSDT", "-F", "%s %{data.symbol}").stdout
+    assert chosen == "apply.plan BTCUSDT\n" * 7
     # What cannot be meant is refused with what can
     for words, code, cure in (
         (("nonsense",), 2, "is no filter"),
@@ -270,6 +273,7 @@ def test_the_verb_prints_picks_and_refuses(server, tmp_path):
         (("start", "end"), 2, "--until"),
         (("start", "--until", "-5"), 2, "counts no entries"),
         (("--stream", "nonsense"), 2, "there are"),
+        (("-F", "%z"), 2, "no such part"),
         (("--redeliver", "order_proof"), 2, "say from where on"),
         (("start", "--redeliver", "order_proof", "a=b"), 2, "no filter"),
         (("start", "--redeliver", "p33", "--yes"), 1, "not replay-safe"),
