@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.reliability import result, run
+from tests.reliability import result, rig, run
 from tests.reliability.points import POINTS
 from tests.reliability.result import Result
+from tests.reliability.scenarios import wire
 from tests.servers import FLAVOURS
 
+SETTINGS = ", ".join(f"`{name}={value}`" for name, value in rig.HARD.items())
 PATH = result.FOLDER.parent / "reliability.md"
 COMMAND = "python -m tests.reliability --write"
 HEAD = f"""# What was broken on purpose, and what came of it
@@ -24,6 +26,11 @@ knows nothing of the product: it reads Redis and these notes. *Lost*: acknowledg
 *Late*: done by a process that slept through the claim of its work. *Fenced*: settlements that came too late and were refused.
 What is killed is what runs in production: `quantum_ops.program.run` with a consumer that counts, and P3.3, forked from a
 parent that has imported them. 0 failures in N trials still allow a rate of 3/N, with 95 % confidence: that is the *bound*.
+
+**Settings.** Impatient, so that faults fit in minutes: {SETTINGS}.
+What a killed or sleeping process held is claimed after that time here, after a minute as shipped; its own successor needs no
+claim. A line is given up after {wire.PATIENCE_S} s in `wire` (as shipped: five seconds more than the read blocks), and the archive looks
+ten times a second in `wipes` (as shipped: once).
 
 **Points.** Processes die or fall asleep by themselves, to the instruction:
 {"; ".join(f"`{name}`: {what}" for name, what in POINTS.items())}.

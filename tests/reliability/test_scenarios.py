@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.programs import FULL
 from tests.reliability import page, result, run
 from tests.reliability.farm import Farm
+from tests.reliability.native import NoCompilerError
 from tests.servers import FLAVOURS
 
 BOUNDED = {
@@ -50,6 +53,9 @@ def test_whatever_is_struck_nothing_is_lost_doubled_or_late(name, flavour, farm)
     try:
         found = run.one(name, flavour, goal, 20261126, farm)
     except run.CANNOT as error:
+        # CI has installed a compiler; whether one may mount is the container's business.
+        if os.environ.get("CI") and isinstance(error, NoCompilerError):
+            raise
         pytest.skip(str(error))
     # Then nothing that was promised is broken, and the faults were there
     assert found.broken == []

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import redis
+from redis.exceptions import BusyLoadingError
 
 from consumers.archive import archive
 from consumers.p33 import p33
@@ -122,8 +123,10 @@ def _send(db: Any, ids: list[str]) -> str:
                 pipe.execute_command("XADD", STREAM, "*", *codec.encode(event(id_)))
             pipe.execute()
     except client.TRANSPORT_ERRORS as error:
-        # Where there was no line at all nothing was sent, and nothing may stand there.
-        return "failed" if "connecting to" in str(error) else "unknown"
+        # Where there was no line at all, or a server that is still loading, nothing was done, and
+        # nothing may stand there.
+        refused = isinstance(error, BusyLoadingError) or "connecting to" in str(error)
+        return "failed" if refused else "unknown"
     except redis.RedisError:
         return "failed"
     return "acked"

@@ -1,4 +1,8 @@
-"""Somebody removes what consumers stand on: the whole database, the stream, entries, the group."""
+"""Somebody removes what consumers stand on: the whole database, the stream, entries, the group.
+
+Each must be told of in a critical Finding: by the runner that found its group gone, after XTRIM by
+the archive, which counts what was added and what is left.
+"""
 
 from __future__ import annotations
 
