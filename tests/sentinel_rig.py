@@ -26,16 +26,15 @@ import redis
 from quantum_ops import client
 from quantum_ops.settings import RedisSettings
 from tests.servers import binary
-from tests.supervised import free_port
+from tests.supervised import ROOT, free_port
 from tests.waiting import wait_until
 
 SERVICE = "quantum"
 DOWN_AFTER_MS = 1000
-OPTIONS = (
-    "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0",
-    "--repl-ping-replica-period", "1", "--repl-timeout", "5", "--client-output-buffer-limit",
-    "replica 0 0 0", "--maxmemory-policy", "noeviction", "--loglevel", "notice",
-)  # fmt: skip
+SAMPLES = ROOT / "ops" / "redis"
+"""The configuration that operators are shown is the one that is tested."""
+# Stories are about the net, not about the disk.
+OPTIONS = ("--appendonly", "no", "--min-replicas-to-write", "0")
 
 
 class Gates:
@@ -168,8 +167,10 @@ class Rig:
         first = 0
         for number in range(replicas + 1):
             announced, real = free_port(), free_port()
+            # Sentinels have it rewritten, so each has a copy.
+            conf = shutil.copy(SAMPLES / "replica.conf", self.folder / f"server-{number}.conf")
             command = [
-                path, "--port", str(real), "--bind", "127.0.0.1", "--dir", str(self.folder),
+                path, str(conf), "--port", str(real), "--bind", "127.0.0.1", "--dir", str(self.folder),
                 "--dbfilename", f"{real}.rdb", "--replica-announce-ip", "127.0.0.1",
                 "--replica-announce-port", str(announced), *OPTIONS, *options,
             ]  # fmt: skip
@@ -193,13 +194,19 @@ class Rig:
     def _sentinel(self, path: str, number: int, master: int) -> None:
         port = free_port()
         conf = self.folder / f"sentinel-{number}.conf"
-        conf.write_text(
-            f"port {port}\nbind 127.0.0.1\ndir {self.folder}\n"
-            f"sentinel monitor {SERVICE} 127.0.0.1 {master} 2\n"
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}\n"
-            f"sentinel failover-timeout {SERVICE} 6000\n"
-            f"sentinel parallel-syncs {SERVICE} 2\n"
-        )
+        text = (SAMPLES / "sentinel.conf").read_text()
+        for shown, here in (
+            ("port 26379\n", f"port {port}\ndir {self.folder}\n"),
+            ("bind 10.0.0.1\n", "bind 127.0.0.1\n"),
+            (f"monitor {SERVICE} 10.0.0.1 6379", f"monitor {SERVICE} 127.0.0.1 {master}"),
+            (
+                "down-after-milliseconds quantum 2000",
+                f"down-after-milliseconds quantum {DOWN_AFTER_MS}",
+            ),
+        ):
+            assert shown in text, f"sentinel.conf has no {shown!r} any more"
+            text = text.replace(shown, here)
+        conf.write_text(text)
         node = Node(self.folder, f"sentinel-{number}", [path, str(conf), "--sentinel"])
         node.start()
         self.sentinel_ports.append(port)
