@@ -1,8 +1,7 @@
 """The only place where tests run Redis with replicas and sentinels, and part them from each other.
 
-Everything listens on loopback. In front of each server and sentinel stands a gate, whose address is
-the one that is announced: a gate that is shut lets nothing through and cuts nothing, as a network
-that fails does. Only those behind a ``cut`` are shut out; clients come through a gate of their own.
+Everything listens on loopback. In front of each server stands a gate (tests/gates.py), whose port
+is the one that is announced; whoever is to be on the server's own side of it goes to its real port.
 """
 
 from __future__ import annotations
@@ -11,115 +10,28 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
 import redis
 
 from quantum_ops import client
 from quantum_ops.settings import RedisSettings
+from tests.gates import Gates
 from tests.servers import binary
 from tests.supervised import ROOT, free_port
 from tests.waiting import wait_until
 
 SERVICE = "quantum"
 DOWN_AFTER_MS = 1000
+"""Half of what the sample says: stories are to be quick."""
 SAMPLES = ROOT / "ops" / "redis"
 """The configuration that operators are shown is the one that is tested."""
 # Stories are about the net, not about the disk.
 OPTIONS = ("--appendonly", "no", "--min-replicas-to-write", "0")
-
-
-class Gates:
-    """Passes bytes between announced and real ports, in one thread; ``shut`` holds them up."""
-
-    def __init__(self) -> None:
-        self._selector = DefaultSelector()
-        self._shut: set[int] = set()
-        self._lock = threading.Lock()
-        self._lines: dict[socket.socket, tuple[socket.socket, int]] = {}
-        self._done = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def add(self, announced: int, real: int) -> None:
-        """Listen on ``announced`` for whoever wants ``real``."""
-        listener = socket.create_server(("127.0.0.1", announced), backlog=100)
-        listener.setblocking(False)
-        self._selector.register(listener, EVENT_READ, (announced, real))
-
-    def shut(self, *announced: int) -> None:
-        """Let nothing through these; what is under way waits."""
-        with self._lock:
-            self._shut |= set(announced)
-
-    def open(self, *announced: int) -> None:
-        """Let through what waited, and all that comes."""
-        with self._lock:
-            self._shut -= set(announced)
-
-    def close(self) -> None:
-        """Cut all lines."""
-        self._done = True
-        self._thread.join(5)
-        for key in list(self._selector.get_map().values()):
-            key.fileobj.close()
-        self._selector.close()
-
-    def _run(self) -> None:
-        while not self._done:
-            moved = False
-            for key, _ in self._selector.select(0.05):
-                if key.data is not None:
-                    self._accept(key.fileobj, *key.data)
-                    moved = True
-                    continue
-                line = key.fileobj
-                if line not in self._lines:
-                    continue
-                peer, announced = self._lines[line]
-                if announced in self._shut:
-                    continue
-                moved = True
-                self._pass_on(line, peer)
-            if not moved:
-                # Bytes that wait at a gate that is shut would make the selector spin.
-                time.sleep(0.002)
-
-    def _accept(self, listener: Any, announced: int, real: int) -> None:
-        with contextlib.suppress(OSError):
-            near, _ = listener.accept()
-            try:
-                far = socket.create_connection(("127.0.0.1", real), timeout=1)
-            except OSError:
-                near.close()
-                return
-            for line, peer in ((near, far), (far, near)):
-                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                line.settimeout(5)
-                self._lines[line] = (peer, announced)
-                self._selector.register(line, EVENT_READ, None)
-
-    def _pass_on(self, line: Any, peer: Any) -> None:
-        try:
-            data = line.recv(1 << 16)
-            if data:
-                peer.sendall(data)
-                return
-        except OSError:
-            pass
-        for one in (line, peer):
-            self._lines.pop(one, None)
-            with contextlib.suppress(KeyError, ValueError):
-                self._selector.unregister(one)
-            one.close()
 
 
 class Node:
@@ -155,9 +67,12 @@ class Node:
 class Rig:
     """A master, two replicas, three sentinels. ``ports`` are the announced ones of the servers."""
 
-    def __init__(self, flavour: str = "redis7", *options: str, replicas: int = 2) -> None:
+    def __init__(
+        self, flavour: str, *, replicas: int = 2, down_after_ms: int = DOWN_AFTER_MS
+    ) -> None:
         path = binary(flavour)
         assert path is not None, f"no {flavour} here"
+        self._down_after_ms = down_after_ms
         self.folder = Path(tempfile.mkdtemp(prefix="qh-"))
         self.gates = Gates()
         self.servers: dict[int, Node] = {}
@@ -170,9 +85,10 @@ class Rig:
             # Sentinels have it rewritten, so each has a copy.
             conf = shutil.copy(SAMPLES / "replica.conf", self.folder / f"server-{number}.conf")
             command = [
-                path, str(conf), "--port", str(real), "--bind", "127.0.0.1", "--dir", str(self.folder),
+                path, str(conf), "--port", str(real), "--bind", "127.0.0.1",
+                "--dir", str(self.folder),
                 "--dbfilename", f"{real}.rdb", "--replica-announce-ip", "127.0.0.1",
-                "--replica-announce-port", str(announced), *OPTIONS, *options,
+                "--replica-announce-port", str(announced), *OPTIONS,
             ]  # fmt: skip
             if number:
                 command += ["--replicaof", "127.0.0.1", str(first)]
@@ -201,7 +117,7 @@ class Rig:
             (f"monitor {SERVICE} 10.0.0.1 6379", f"monitor {SERVICE} 127.0.0.1 {master}"),
             (
                 "down-after-milliseconds quantum 2000",
-                f"down-after-milliseconds quantum {DOWN_AFTER_MS}",
+                f"down-after-milliseconds quantum {self._down_after_ms}",
             ),
         ):
             assert shown in text, f"sentinel.conf has no {shown!r} any more"
