@@ -20,6 +20,8 @@ from quantum_ops.audit.universe_change import Last, Published, judge
 from quantum_ops.consumer import consumer
 from quantum_ops.context import Context
 from quantum_ops.events import AuditFinding, Severity, UniverseChanged, UniverseChecked
+from quantum_ops.heartbeat import everywhere
+from quantum_ops.host import process_name
 from quantum_ops.settings import UniverseAuditSettings
 from quantum_ops.universe import load_universe
 
@@ -176,13 +178,10 @@ def _look_at_checks(context: Context, now_ms: int) -> str:
 
 def _look_at_readers(context: Context, now_ms: int) -> str:
     settings: UniverseAuditSettings = context.settings
-    keys = [streams.heartbeat("p33", number) for number in range(readers.MAX_PROCESSES)]
-    with context.db.pipeline(transaction=False) as pipe:
-        for key in keys:
-            pipe.hgetall(key)
-        pipe.get(streams.UNIVERSE_AUDIT_READERS)
-        *beats, reply = pipe.execute(raise_on_error=False)
-    alive = {number: beat for number, beat in enumerate(beats) if isinstance(beat, dict) and beat}
+    heard = everywhere(context.db, "p33", readers.MAX_PROCESSES)
+    tokens = {process_name("p33", token): token for token, (_, beat) in heard.items() if beat}
+    alive = {name: heard[token][1] for name, token in tokens.items()}
+    reply = _held(context, streams.UNIVERSE_AUDIT_READERS)
     known = readers.read(reply)
     if not alive and not known:
         return ""
@@ -190,13 +189,13 @@ def _look_at_readers(context: Context, now_ms: int) -> str:
     lags = readers.lagging(alive, universe, now_ms)
     memory, due = readers.follow(known, lags, now_ms, settings.reader_grace_s)
     findings = []
-    for number, severity in due.items():
-        one = memory[number]
-        seconds = one.late_s(lags[number], now_ms)
+    for name, severity in due.items():
+        one = memory[name]
+        seconds = one.late_s(lags[name], now_ms)
         detail = f"{one.cause}, the universe is at epoch {universe.epoch}, for {seconds:.0f} s"
         finding = _finding(
-            f"reader/{number}/{one.since_ms}/{severity}", "universe_reader_behind",
-            f"p33-{number:02d}", detail, keys[number], severity=severity,
+            f"reader/{tokens[name]}/{one.since_ms}/{severity}", "universe_reader_behind",
+            name, detail, streams.heartbeat("p33", tokens[name]), severity=severity,
         )  # fmt: skip
         findings.append(finding)
     if memory != known:

@@ -5,26 +5,35 @@ from __future__ import annotations
 import walrus
 
 from ops.terminal import safe
-from quantum_ops import streams
 from quantum_ops.audit.verdict import Word
-from quantum_ops.heartbeat import TTL_S
+from quantum_ops.heartbeat import TTL_S, everywhere
 
 
 def words_of(db: walrus.Database, auditors: list[str], now_ms: int) -> dict[str, Word]:
     """Auditor -> its word by its heartbeat; one that is not at work says nothing of worth."""
     told = {}
     for auditor in auditors:
-        beat = db.hgetall(streams.heartbeat(auditor, 0))
-        written = beat.get(b"updated_ms", b"")
-        age_s = (now_ms - int(written)) / 1000 if written.isdigit() else None
-        if age_s is None:
-            told[auditor] = Word("is not running")
-        elif age_s > TTL_S:
-            told[auditor] = Word(f"was heard of last {age_s:.0f} s ago")
-        elif beat.get(b"state") != b"ready":
-            told[auditor] = Word(f"is {safe(beat.get(b'state', b'silent'))}")
-        else:
-            # What it saw in its own last look: settling a violation does not cure its cause.
-            said = (safe(beat.get(name, b""), 300) for name in (b"hindrance", b"caveat"))
-            told[auditor] = Word(*said)
+        # Whichever host has one that works: they share what is to be audited.
+        beats = [beat for _, beat in everywhere(db, auditor, 1).values()]
+        told[auditor] = min((_word(beat, now_ms) for beat in beats), key=_worth, default=_ABSENT)
     return told
+
+
+def _word(beat: dict[str, str], now_ms: int) -> Word:
+    written = beat.get("updated_ms", "")
+    age_s = (now_ms - int(written)) / 1000 if written.isascii() and written.isdecimal() else None
+    if age_s is None:
+        return _ABSENT
+    if age_s > TTL_S:
+        return Word(f"was heard of last {age_s:.0f} s ago")
+    if beat.get("state") != "ready":
+        return Word(f"is {safe(beat.get('state', 'silent'))}")
+    # What it saw in its own last look: settling a violation does not cure its cause.
+    return Word(*(safe(beat.get(name, ""), 300) for name in ("hindrance", "caveat")))
+
+
+def _worth(word: Word) -> tuple[bool, bool]:
+    return bool(word.hindrance), word == _ABSENT
+
+
+_ABSENT = Word("is not running")

@@ -15,7 +15,7 @@ HEARD_ROLES = BEATING_ROLES | {"ops.warden"}
 """Packages whose processes write heartbeats; of any other, RUNNING is all there is to know."""
 GRACE_S = float(TTL_S)
 """Seconds a fresh process may take to its first heartbeat before its silence counts as STALE."""
-_STATES = {
+STATES = {
     "ready": "READY", "standby": "STANDBY", "waiting": "WAITING", "draining": "DRAINING",
 }  # fmt: skip
 Beat = Mapping[str, str]
@@ -101,13 +101,16 @@ def _beating(process: Process, beat: Beat | None, host: str, now_ms: int) -> Ver
     if beat.get("pid") != str(process.pid) or beat.get("host") != host:
         # The hash of an earlier life stays for its TTL; it tells nothing of this one.
         whose = f"pid {beat.get('pid', '?')} on {beat.get('host', '?')}"
-        return Verdict(process, silent, f"no heartbeat of its own yet, last of {whose}")
+        detail = f"no heartbeat of its own yet, last of {whose}"
+        if beat.get("host") != host:
+            detail += "; two hosts on one server need a QUANTUM_HOST each"
+        return Verdict(process, silent, detail)
     written = beat.get("updated_ms", "")
     beat_age_s = (now_ms - int(written)) / 1000 if written.isdecimal() else TTL_S + 1.0
     if beat_age_s > TTL_S:
         return Verdict(process, "STALE", f"last heartbeat {beat_age_s:.0f} s ago", beat)
     state = beat.get("state", "")
-    ready = _STATES.get(state)
+    ready = STATES.get(state)
     if ready is None:
         return Verdict(process, "STALE", f"heartbeat with unknown state {state!r}", beat)
     handled = beat.get("handled", "")

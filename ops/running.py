@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.paths import PROFILES, Paths
+from quantum_ops import knobs
 from quantum_ops.errors import ConfigurationError
-from quantum_ops.settings import RedisSettings
+from quantum_ops.settings import HostSettings, RedisSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """The system as it was started. ``url`` may hold a password: show it only starred.
 
-    ``page_port`` is the status page's on 127.0.0.1, 0 without one.
+    ``page_port`` is the status page's on 127.0.0.1, 0 without one; ``host`` is ``QUANTUM_HOST``.
     """
 
     url: str
@@ -24,6 +25,7 @@ class Running:
     profile: str
     run_dir: Path
     page_port: int = 0
+    host: str = ""
 
     @property
     def owned(self) -> bool:
@@ -50,7 +52,8 @@ def plan(settings: RedisSettings, paths: Paths) -> Running:
         )
     else:
         url = _socket_url(paths.redis_socket) + (f"?db={settings.db}" if settings.db else "")
-    return Running(url, settings.port, paths.profile, paths.run_dir)
+    host = knobs.load(HostSettings).name
+    return Running(url, settings.port, paths.profile, paths.run_dir, host=host)
 
 
 def write(path: Path, running: Running) -> None:
@@ -61,6 +64,7 @@ def write(path: Path, running: Running) -> None:
         "PROFILE": running.profile,
         "QUANTUM_RUN_DIR": running.run_dir,
         "STATUS_PAGE_PORT": running.page_port,
+        "QUANTUM_HOST": running.host,
     }
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
     draft = path.with_suffix(".new")
@@ -85,7 +89,8 @@ def read(path: Path) -> Running | None:
     page = values.get("STATUS_PAGE_PORT", "")
     page_port = int(page) if page.isdecimal() else 0  # one of before there was a page has no line
     run_dir = Path(values["QUANTUM_RUN_DIR"])
-    return Running(values["REDIS_URL"], int(port), profile, run_dir, page_port)
+    host = values.get("QUANTUM_HOST", "")
+    return Running(values["REDIS_URL"], int(port), profile, run_dir, page_port, host)
 
 
 def _socket_url(socket: Path) -> str:

@@ -110,7 +110,7 @@ def start_wanted(paths: Paths) -> None:
 
 def _forget(current: Running, process: Process) -> str:
     """Take the drained process's name out of its groups; tells what it left behind."""
-    name = f"{socket.gethostname()}:{process.program}:{process.number}"
+    name = f"{current.host or socket.gethostname()}:{process.program}:{process.number}"
     settings = RedisSettings(url=current.url, timeout_s=system.LOOK_S)
     left = 0
     try:

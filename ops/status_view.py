@@ -57,7 +57,7 @@ def rows(sight: Sight) -> list[dict[str, Any]]:
 
 
 def as_json(sight: Sight) -> str:
-    """One object: running, ready, profile, server, processes, universe; keys in a stable order."""
+    """One object: running, ready, profile, server, processes, and so on; keys in stable order."""
     whole: dict[str, Any] = {
         "running": bool(sight.state),
         "ready": sight.is_ready,
@@ -72,6 +72,8 @@ def as_json(sight: Sight) -> str:
         },
         "processes": rows(sight),
         "universe": dict(sight.universe) or None,
+        "page": system.page_url(sight.running) if sight.running.page_port else None,
+        "host": sight.running.host or None,
         "held": {name: dataclasses.asdict(hold) for name, hold in sight.held.items()},
     }
     return json.dumps(whole)

@@ -18,6 +18,7 @@ from ops.running import Running
 from ops.warden import holds
 from ops.warden.holds import Hold
 from quantum_ops import client, knobs, streams
+from quantum_ops.host import token
 from quantum_ops.settings import RedisSettings
 
 LOOK_S = 2.0
@@ -80,7 +81,7 @@ def look(paths: Paths, current: Running) -> Sight:
         state, processes = "", []
     server, beats, universe = ask(current, processes)
     wanted = scale_plan.read(paths)
-    host, now_ms = socket.gethostname(), int(time.time() * 1000)
+    host, now_ms = current.host or socket.gethostname(), int(time.time() * 1000)
     verdicts = [
         readiness.judge(
             process,
@@ -114,7 +115,7 @@ def ask(
         with db.pipeline(transaction=False) as pipe:
             pipe.execute_command("INFO", "server")
             for program, number in wanted:
-                pipe.hgetall(streams.heartbeat(program, number))
+                pipe.hgetall(streams.heartbeat(program, token(number, current.host)))
             pipe.hgetall(streams.UNIVERSE_META)
             # Without raising: a key of the wrong type spoils its own answer, not the look.
             answers = pipe.execute(raise_on_error=False)

@@ -101,7 +101,7 @@ class UniverseProducer(Leader):
 
     def _beat(self) -> None:
         self._heartbeat.beat(
-            "ready" if self._leading else "waiting",
+            "ready" if self._leading else "standby",
             role="leader" if self._leading else "standby",
         )
 

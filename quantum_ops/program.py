@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import socket
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from quantum_ops import client, events, knobs, lifeline, logs, metrics_socket
+from quantum_ops import client, events, home, host, knobs, lifeline, logs, metrics_socket
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
@@ -25,7 +24,7 @@ from quantum_ops.settings import RedisSettings, RuntimeSettings
 
 def consumer_name(program: str) -> str:
     """``host:program:process_num``: stable over restarts, so that pending entries are found."""
-    return f"{socket.gethostname()}:{program}:{process_num()}"
+    return f"{host.name()}:{program}:{process_num()}"
 
 
 def run(consumer: Consumer) -> int:
@@ -46,6 +45,7 @@ def build(
     metrics: MetricsObserver,
 ) -> tuple[Runner, Heartbeat]:
     """The runner of ``consumer`` with everything a live process has, and its heartbeat."""
+    consumer = home.kept(consumer, host.named())
     bounds = consumer.bound(runtime)
     log = logs.get()
     name = consumer_name(consumer.name)

@@ -122,6 +122,16 @@ def heartbeat(program: str, process_num: int | str) -> str:
     return f"{HEARTBEAT_PREFIX}{program}:{process_num}"
 
 
+def heartbeat_hosts(program: str) -> str:
+    """Hash: the processes of `program` on hosts that have a name, each with its last beat (ms)."""
+    return heartbeat(program, "hosts")
+
+
+def home(program: str) -> str:
+    """String: the host that has the files of `program`, which stands by on all others."""
+    return f"quantum:ops:home:{program}"
+
+
 def checkpoint(stream_key: str, group: str) -> str:
     """String: the last id of ``stream_key`` up to which everything is acknowledged by ``group``.
 

@@ -9,7 +9,7 @@ import walrus
 from prometheus_client.core import Metric
 
 from ops.exporter import catalogue
-from quantum_ops import streams
+from quantum_ops import host, streams
 from quantum_ops.audit.readers import MAX_PROCESSES
 from quantum_ops.universe import load_universe
 
@@ -67,7 +67,7 @@ def heartbeats(db: walrus.Database, program: str, count: int) -> dict[str, dict[
     """Process name -> heartbeat, of the first ``count`` processes of ``program`` that have one."""
     with db.pipeline(transaction=False) as pipe:
         for at in range(count):
-            pipe.hgetall(streams.heartbeat(program, at))
+            pipe.hgetall(streams.heartbeat(program, host.token(at)))
         replies: list[Any] = pipe.execute(raise_on_error=False)
     return {
         f"{program}-{at:02d}": {

@@ -19,7 +19,7 @@ from ops.status_page import picture
 from ops.status_page.following import Decisions, Standing
 from ops.status_page.picture import Running
 from ops.verbs.universe import read_held
-from quantum_ops import checkout, client, codec, consumer, dead_letter, lag_reading, streams
+from quantum_ops import checkout, client, codec, consumer, dead_letter, host, lag_reading, streams
 from quantum_ops.audit import verdict
 from quantum_ops.audit.violations import Violation
 from quantum_ops.errors import DecodeError
@@ -147,7 +147,7 @@ def _beating(db: walrus.Database, paths: Paths, why: str) -> picture.ProcessesSe
     asked = [(name, number) for name in names for number in range(MAX_NUMBERS)]
     with db.pipeline(transaction=False) as pipe:
         for name, number in asked:
-            pipe.hgetall(streams.heartbeat(name, number))
+            pipe.hgetall(streams.heartbeat(name, host.token(number)))
         answers = pipe.execute(raise_on_error=False)
     rows = [
         _heard(f"{name}-{number:02d}", beat)

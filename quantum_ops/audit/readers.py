@@ -11,7 +11,7 @@ from quantum_ops.heartbeat import TTL_S
 from quantum_ops.universe import Universe
 
 MAX_PROCESSES = 16
-"""Process numbers that are looked at; p33 and its spares are four."""
+"""Process numbers that are looked at on each host; p33 and its spares are four."""
 STUCK_IN_GRACES = 6
 """After so many graces a reader that is behind is no delay any more."""
 FORGET_MS = 60_000
@@ -45,57 +45,57 @@ class Behind(msgspec.Struct, frozen=True):
 
 
 def lagging(
-    beats: Mapping[int, Mapping[bytes, bytes]], universe: Universe, now_ms: int
-) -> dict[int, Lag]:
-    """Process number -> why it is behind, of the processes that are alive and ready.
+    beats: Mapping[str, Mapping[str, str]], universe: Universe, now_ms: int
+) -> dict[str, Lag]:
+    """Process name -> why it is behind, of the processes that are alive and ready.
 
     ``universe`` MUST have been read after ``beats``. One that was told to do without it is not
     behind, and one that is not fresh is no measure for anybody.
     """
-    found: dict[int, Lag] = {}
+    found: dict[str, Lag] = {}
     if universe.status != "fresh":
         return found
-    for number, beat in beats.items():
-        updated = beat.get(b"updated_ms", b"")
-        if not updated.isdigit() or now_ms - int(updated) > TTL_S * 1000:
+    for name, beat in beats.items():
+        updated = beat.get("updated_ms", "")
+        if not (updated.isascii() and updated.isdecimal()) or now_ms - int(updated) > TTL_S * 1000:
             continue
-        if beat.get(b"state") != b"ready" or b"allowlist_source" not in beat:
+        if beat.get("state") != "ready" or "allowlist_source" not in beat:
             continue
-        reason = beat.get(b"allowlist_reason", b"").decode("utf-8", "replace")
-        epoch = beat.get(b"universe_epoch", b"").decode("utf-8", "replace")
-        if beat[b"allowlist_source"] != b"universe":
+        reason = beat.get("allowlist_reason", "")
+        epoch = beat.get("universe_epoch", "")
+        if beat["allowlist_source"] != "universe":
             if reason != "disabled":
-                found[number] = Lag(f"is on its fallback: {reason[:80]}", int(updated))
+                found[name] = Lag(f"is on its fallback: {reason[:80]}", int(updated))
         elif epoch != str(universe.epoch):
-            found[number] = Lag(f"is at epoch {epoch[:20]}", int(updated))
+            found[name] = Lag(f"is at epoch {epoch[:20]}", int(updated))
     return found
 
 
 def follow(
-    known: Mapping[int, Behind], found: Mapping[int, Lag], now_ms: int, grace_s: float
-) -> tuple[dict[int, Behind], dict[int, Level]]:
-    """What to remember, and of which process to tell (number -> how severe).
+    known: Mapping[str, Behind], found: Mapping[str, Lag], now_ms: int, grace_s: float
+) -> tuple[dict[str, Behind], dict[str, Level]]:
+    """What to remember, and of which process to tell (name -> how severe).
 
     Another cause begins anew: a process whose epoch moves is following, however late it is seen.
     """
-    memory: dict[int, Behind] = {}
-    due: dict[int, Level] = {}
-    for number, lag in found.items():
-        one = known.get(number)
+    memory: dict[str, Behind] = {}
+    due: dict[str, Level] = {}
+    for name, lag in found.items():
+        one = known.get(name)
         lost_sight = one is not None and not one.told and now_ms - one.seen_ms > FORGET_MS
         if one is None or one.cause != lag.cause or lost_sight:
             one = Behind(lag.cause, now_ms, lag.beat_ms, now_ms)
         late_s = one.late_s(lag, now_ms)
         told = one.told
         if late_s >= STUCK_IN_GRACES * grace_s and "critical" not in told:
-            due[number], told = "critical", ("warning", "critical")
+            due[name], told = "critical", ("warning", "critical")
         elif late_s >= grace_s and not told:
-            due[number], told = "warning", ("warning",)
-        memory[number] = msgspec.structs.replace(one, seen_ms=now_ms, told=told)
+            due[name], told = "warning", ("warning",)
+        memory[name] = msgspec.structs.replace(one, seen_ms=now_ms, told=told)
     return memory, due
 
 
-def read(reply: Any) -> dict[int, Behind]:
+def read(reply: Any) -> dict[str, Behind]:
     """What was remembered; damage is forgotten."""
     try:
         return _decode(reply)
@@ -103,10 +103,10 @@ def read(reply: Any) -> dict[int, Behind]:
         return {}
 
 
-def hindrance(memory: Mapping[int, Behind]) -> str:
+def hindrance(memory: Mapping[str, Behind]) -> str:
     """Who keeps the universe from being what gates use; empty for nobody."""
-    late = [f"p33-{number:02d} {one.cause}" for number, one in sorted(memory.items()) if one.told]
+    late = [f"{name} {one.cause}" for name, one in sorted(memory.items()) if one.told]
     return f"sees a reader behind: {', '.join(late)}"[:300] if late else ""
 
 
-_decode = msgspec.json.Decoder(dict[int, Behind]).decode
+_decode = msgspec.json.Decoder(dict[str, Behind]).decode

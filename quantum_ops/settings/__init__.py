@@ -6,6 +6,7 @@ from quantum_ops.settings.archive import ArchiveSettings
 from quantum_ops.settings.audit import OrderProofSettings, PermitAuditSettings
 from quantum_ops.settings.evidence import EvidenceSettings
 from quantum_ops.settings.exporter import ExporterSettings
+from quantum_ops.settings.host import HostSettings
 from quantum_ops.settings.ledger import LedgerSettings
 from quantum_ops.settings.p33 import P33Settings
 from quantum_ops.settings.positions import PositionLedgerSettings, PositionsSettings
@@ -25,6 +26,7 @@ from quantum_ops.settings.watch import WatchSettings
 SECTIONS = (
     RedisSettings,
     ServerSettings,
+    HostSettings,
     RuntimeSettings,
     UniverseSettings,
     UniverseAuditSettings,
@@ -51,6 +53,7 @@ __all__ = [
     "ArchiveSettings",
     "EvidenceSettings",
     "ExporterSettings",
+    "HostSettings",
     "LedgerSettings",
     "OrderProofSettings",
     "P33Settings",

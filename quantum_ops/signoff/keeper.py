@@ -10,13 +10,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import walrus
 
-from quantum_ops import streams
+from quantum_ops import host, streams
 from quantum_ops.clock import Clock
 from quantum_ops.errors import Hold
 from quantum_ops.heartbeat import TTL_S, process_num
@@ -102,7 +101,8 @@ class Keeper:
 
     def _sign(self) -> None:
         """Say in the file who holds it. For people, and for whoever stands by."""
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "process_num": process_num()}
+        owner = {"pid": os.getpid(), "host": host.name(), "process_num": process_num()}
+        owner["token"] = host.token(process_num())
         try:
             os.ftruncate(self._number, 0)
             os.pwrite(self._number, json.dumps(owner).encode(), 0)
@@ -113,7 +113,9 @@ class Keeper:
         """Stand by for one that is at work here; call somebody if it is none of this system's."""
         pid, host = owner.get("pid", "?"), owner.get("host", "?")
         who = f"process {pid} on {host}"
-        beat = db.hgetall(streams.heartbeat(PROGRAM, str(owner.get("process_num", 0))))
+        beat = db.hgetall(
+            streams.heartbeat(PROGRAM, str(owner.get("token", owner.get("process_num", 0))))
+        )
         mine = (str(pid).encode(), str(host).encode())
         now_s = self._clock.monotonic_s()
         if (beat.get(b"pid"), beat.get(b"host")) == mine:
