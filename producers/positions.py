@@ -144,8 +144,8 @@ class PositionsProducer(Leader):
         if not self._leading:
             standing = {"role": "standby", "detail": "standby"}
         self._heartbeat.beat(
-            "ready" if self._leading else "standby", force=force, symbols=self._symbols, last_fetch_age_s=f"{age_s:.1f}",
-            failures=self._failures, **standing,
+            "ready" if self._leading else "standby", force=force, symbols=self._symbols,
+            last_fetch_age_s=f"{age_s:.1f}", failures=self._failures, **standing,
         )  # fmt: skip
 
 

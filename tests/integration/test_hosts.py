@@ -102,6 +102,7 @@ def publish(db, start: int, count: int) -> None:
         )
 
 
+@pytest.mark.whole
 def test_three_hosts_share_the_work_and_one_that_is_lost_is_replaced(world):
     server, hosts = world
     db = server.connect()
