@@ -47,9 +47,6 @@ class Process:
             stdout=subprocess.DEVNULL,
         )
 
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
     def end(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)

@@ -17,13 +17,16 @@ HEAD = f"""# What was broken on purpose, and what came of it
 
 Generated; do not edit. `{COMMAND}` runs every scenario in full on both servers and writes this page;
 `--only NAME` runs one of them and leaves the other rows as they are, `--scale 0.1` does a tenth.
-Each `./test` runs all of them in a bounded form, `./test --faults tests/reliability` in full.
+Each `./test` runs all of them in a bounded form (on Valkey; kills and lost power on both), `./test --faults
+tests/reliability` in full.
 
 **How it is judged.** Producers note each event before they send it, and afterwards whether it was *acknowledged*, *failed*
 (refused, or never sent) or *unknown* (the reply was lost). A [checker](../tests/reliability/checker.py), a process of its own,
 knows nothing of the product: it reads Redis and these notes. *Lost*: acknowledged, and neither counted nor in the dead letter.
 *Doubled*: counted, buried or standing in the stream more than once; what is unknown may stand there once or not at all.
 *Late*: done by a process that slept through the claim of its work. *Fenced*: settlements that came too late and were refused.
+*Recovery* is from the fault until what it held up is done: what the dead or sleeping process held is settled; a killed server
+is back, producers and consumers at work; after a wipe new events are done and it is told of; the gate decides new plans.
 What is killed is what runs in production: `quantum_ops.program.run` with a consumer that counts, and P3.3, forked from a
 parent that has imported them. 0 failures in N trials still allow a rate of 3/N, with 95 % confidence: that is the *bound*.
 

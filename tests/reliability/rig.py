@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,7 +234,7 @@ class Rig:
         for pid in list(self._pids):
             self.kill(pid)
         self.db.close()
-        subprocess.run(["rm", "-rf", str(self.folder)], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _fork(self, task: str, log: str, env: dict[str, str], **spec: Any) -> int:
         pid = self.farm.fork(task, log=self.folder / f"{log}.log", env=env, **spec)

@@ -15,7 +15,7 @@ from redis.exceptions import BusyLoadingError
 
 from consumers.archive import archive
 from consumers.p33 import p33
-from quantum_ops import client, codec, metrics_socket, program, publisher, runner, streams
+from quantum_ops import client, codec, metrics_socket, program, runner, streams
 from quantum_ops.consumer import consumer
 from quantum_ops.errors import PublishUnknownError
 from quantum_ops.events import PermitDecided
@@ -70,7 +70,7 @@ def produce(
     """Send events until told to stop, each one noted before it is sent and classified after.
 
     ``how`` is ``plain`` (one XADD), ``many`` (fifty in one round trip) or ``publisher``. It never
-    gets more than ``backlog`` ahead of what is counted, and rests ``pause_s`` after each trip.
+    gets more than ``backlog`` ahead of whoever reads, and rests ``pause_s`` after each trip.
     """
     stopping: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
@@ -106,7 +106,8 @@ def _ahead(db: Any, sent: int, backlog: int) -> bool:
     if sent % 50:
         return False
     try:
-        return sent - db.hlen(EFFECTS) > backlog
+        # None while the server cannot tell: it is not waited for then.
+        return any((group["lag"] or 0) > backlog for group in db.xinfo_groups(STREAM))
     except redis.RedisError:
         return False
 
@@ -143,6 +144,3 @@ def _publish(careful: Publisher, id_: str) -> str:
 
 
 TASKS = {"run": run, "produce": produce, "bad": protocols.work}
-
-# What the first process would load late, so that no fork has to.
-assert publisher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import shutil
 import subprocess
@@ -21,7 +22,9 @@ def built(name: str) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise NoCompilerError("no C compiler here (apt-get install gcc)")
-    target = Path(tempfile.mkdtemp(prefix="qo-native-")) / f"{name}.so"
+    folder = tempfile.mkdtemp(prefix="qo-native-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    target = Path(folder) / f"{name}.so"
     command = [compiler, "-shared", "-fPIC", "-O1", "-Wall", "-o", target, HERE / f"{name}.c"]
     subprocess.run([*command, "-ldl"], check=True, capture_output=True)
     return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import struct
 import tempfile
 import time
@@ -55,6 +56,7 @@ class Shifted(Server):
         for one in self._opened:
             one.connection_pool.disconnect()
         super().close()
+        shutil.rmtree(self.file.parent, ignore_errors=True)
 
     def shift(self, seconds: int) -> None:
         """Jump: from now on the clock is wrong by ``seconds``."""

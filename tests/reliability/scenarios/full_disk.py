@@ -36,7 +36,11 @@ class SmallDisk(Server):
                 self.folder.rmdir()
                 raise NoMountError("mount: " + done.stderr.decode().strip())
             self.mounted = True
-        super().start()
+        try:
+            super().start()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def filler(self) -> Path:

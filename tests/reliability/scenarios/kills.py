@@ -21,6 +21,7 @@ NOT_TESTED = (
     "consumers whose effects are outside Redis (the ledger's and the archive's have suites)"
 )
 SLOTS = 3
+PRODUCER_EVERY = 10
 
 
 def run(rig: Rig, result: Result, goal: int) -> None:
@@ -36,7 +37,7 @@ def run(rig: Rig, result: Result, goal: int) -> None:
     slots = [_fork(rig, number, schedule, chance, left=False) for number in numbers]
     wait_until(lambda: rig.db.xinfo_groups(STREAM), 10, "the group")
     faults: Counter[str] = Counter()
-    at = 0
+    at = producers = 0
     while schedule or sum(faults.values()) < goal or any(doom != "random" for _, doom in slots):
         at = (at + 1) % SLOTS
         pid, doom = slots[at]
@@ -52,6 +53,11 @@ def run(rig: Rig, result: Result, goal: int) -> None:
         died = time.monotonic()
         result.expect(f"a worker that was to be killed {state}", holds=state == "killed 9")
         faults[doom] += 1
+        if sum(faults.values()) % PRODUCER_EVERY == 0:
+            # What it had sent and not classified is unknown to everybody.
+            rig.kill(producer)
+            producer = rig.producer("many", pause_s=0.02)
+            producers += 1
         held = rig.held(rig.me(numbers[at]))
         rig.watch_recovery(held, died)
         if held and "claimed" in schedule[-3:]:
@@ -69,6 +75,7 @@ def run(rig: Rig, result: Result, goal: int) -> None:
         state = rig.end(pid)
         result.expect(f"a worker that was asked to stop {state}", holds=state == "exited 0")
     result.faults = dict(faults)
+    result.figures["producers killed besides"] = producers
     result.fenced = rig.fenced()
     result.recovery_s = (percentile(rig.recovered_s, 0.5), percentile(rig.recovered_s, 0.99))
     result.recovery_n = len(rig.recovered_s)

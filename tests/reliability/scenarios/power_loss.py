@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -40,6 +41,11 @@ class Recorded(Server):
             "FSYNCREC_DELAY_US": str(DISK_DELAY_US),
         }
         super().__init__(flavour, *options, env=env)
+
+    def close(self) -> None:
+        """End it, and forget what it had synced."""
+        super().close()
+        shutil.rmtree(self.log.parent, ignore_errors=True)
 
     def lose_power(self, chance: random.Random) -> int:
         """Kill it, and cut what was not synced; gives the bytes that were cut."""
