@@ -88,15 +88,15 @@ def tls_problem(error: BaseException | None) -> str:
 
     Waiting mends none of these: whoever sees one stops (exit code 78), as with a wrong password.
     """
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return _of_theirs(error)
-        if isinstance(error, ssl.SSLError) or "[SSL: " in str(error):
-            return _of_ours(str(error))
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
         error = error.__cause__ or error.__context__
-    return ""
+    # The deepest first: what redis-py makes of it repeats the text and loses the kind.
+    for one in reversed(chain):
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return _of_theirs(one)
+    return next((told for one in reversed(chain) if (told := _of_ours(str(one)))), "")
 
 
 def _of_theirs(error: ssl.SSLCertVerificationError) -> str:
@@ -112,6 +112,8 @@ def _of_theirs(error: ssl.SSLCertVerificationError) -> str:
 
 def _of_ours(told: str) -> str:
     upper = told.upper()
+    if "[SSL" not in upper:
+        return ""
     if "WRONG_VERSION_NUMBER" in upper or "RECORD LAYER" in upper:
         return "the server does not speak TLS on this port; write redis://, or its TLS port"
     if "ALERT" in upper:

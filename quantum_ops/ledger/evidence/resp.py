@@ -41,7 +41,9 @@ class Connection:
         self._timer.start()
 
     @classmethod
-    def open(cls, where: str | tuple[str, int], deadline: Deadline, *, tls: bool) -> Connection:
+    def open(
+        cls, where: str | tuple[str, int], deadline: Deadline, *, tls: ssl.SSLContext | None
+    ) -> Connection:
         """Connect to a host and port, or to the path of a unix socket.
 
         Raises:
@@ -55,7 +57,7 @@ class Connection:
             else:
                 made = socket.create_connection(where, deadline.left())
             if tls and not isinstance(where, str):
-                made = ssl.create_default_context().wrap_socket(made, server_hostname=where[0])
+                made = tls.wrap_socket(made, server_hostname=where[0])
         except (OSError, ValueError) as error:
             raise BrokenError(f"cannot be reached ({error})") from error
         return cls(made, deadline)

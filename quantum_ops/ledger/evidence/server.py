@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,9 @@ class Server:
     password: str = ""
     db: int = 0
     tls: bool = False
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
     sentinels: tuple[tuple[str, int], ...] = ()
     service: str = ""
 
@@ -37,7 +41,7 @@ class Server:
             ReplyError: if it does not let us in.
         """
         where = self._master(deadline) if self.sentinels else self.where
-        made = Connection.open(where, deadline, tls=self.tls)
+        made = Connection.open(where, deadline, tls=self._context() if self.tls else None)
         try:
             if self.password:
                 login = [self.username, self.password] if self.username else [self.password]
@@ -49,12 +53,21 @@ class Server:
             raise
         return made
 
+    def _context(self) -> ssl.SSLContext:
+        try:
+            made = ssl.create_default_context(cafile=self.ca or None)
+            if self.cert:
+                made.load_cert_chain(self.cert, self.key or None, password=str)
+        except (OSError, ValueError) as error:
+            raise BrokenError(f"cannot be reached (a file of REDIS_TLS_*: {error})") from error
+        return made
+
     def _master(self, deadline: Deadline) -> tuple[str, int]:
         told = "names no sentinel"
         for one in self.sentinels:
             soon = Deadline(deadline.left(SENTINEL_S))
             try:
-                made = Connection.open(one, soon, tls=False)
+                made = Connection.open(one, soon, tls=None)
             except BrokenError as error:
                 told = str(error)
                 continue
@@ -89,6 +102,12 @@ def find(root: Path, environ: Mapping[str, str]) -> Server:
         url = places.running(root, environ).get("REDIS_URL", "")
     db = _number("REDIS_DB", setting("REDIS_DB"), 0)
     found = _of_url(url, db) if url else Server((host or "127.0.0.1", port), db=db)
+    found = replace(
+        found,
+        ca=found.ca or setting("REDIS_TLS_CA"),
+        cert=found.cert or setting("REDIS_TLS_CERT"),
+        key=found.key or setting("REDIS_TLS_KEY"),
+    )
     if not found.password:
         found = replace(
             found,
@@ -121,7 +140,10 @@ def _of_url(url: str, db: int) -> Server:
         if parts.scheme in {"redis", "rediss"}:
             where = (parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT)
             db = _number("REDIS_URL's db", path, db)
-            return Server(where, username, password, db, tls=parts.scheme == "rediss")
+            files = (query.get(f"ssl_{name}", "") for name in ("ca_certs", "certfile", "keyfile"))
+            ca, cert, key = files
+            tls = parts.scheme == "rediss"
+            return Server(where, username, password, db, tls=tls, ca=ca, cert=cert, key=key)
     except ValueError:
         pass
     raise ValueError(

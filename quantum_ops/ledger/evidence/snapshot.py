@@ -34,7 +34,8 @@ def look(
         try:
             wanted.append(commands.parse(text))
         except CommandError as error:
-            finding.problems.append(f"redis {one_line(text, 100)}: {error}")
+            # What may not be asked is not repeated: AUTH has a password behind it.
+            finding.problems.append(f"redis {_first_word(text)}: {error}")
     try:
         session = _Session(server.find(root, environ), deadline)
     except ValueError as error:
@@ -52,6 +53,11 @@ def look(
     if shown:
         finding.fields["redis_snapshot"] = "\n".join([*shown, ""])
     return finding
+
+
+def _first_word(text: str) -> str:
+    first, _, rest = one_line(text, 100).strip().partition(" ")
+    return f"{first[:40]} ..." if rest or len(first) > 40 else first  # noqa: PLR2004 - a name's length
 
 
 class _Session:

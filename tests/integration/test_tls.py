@@ -1,0 +1,171 @@
+"""TLS to a server of your own: by its URL, certificate and name always checked, faults told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from quantum_ops import client
+from quantum_ops.errors import ConfigurationError, RefusedError
+from quantum_ops.events import AuditFinding
+from quantum_ops.ledger.evidence import server as evidence_server
+from quantum_ops.ledger.evidence.jobs import Deadline
+from quantum_ops.publisher import Publisher
+from quantum_ops.settings import RedisSettings
+from tests.contract.reference import ROOT
+from tests.tls_rig import Authority, TlsServer
+
+pytestmark = pytest.mark.needs_redis7
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def ca(folder):
+    return Authority(folder, "ours")
+
+
+@pytest.fixture(scope="module")
+def stranger(folder):
+    return Authority(folder, "strangers")
+
+
+@pytest.fixture(scope="module")
+def server(ca):
+    made = TlsServer(ca, *ca.issue("server"), asks=False)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def strict(ca):
+    """A server that takes only who has a certificate of its CA."""
+    made = TlsServer(ca, *ca.issue("strict"), asks=True)
+    yield made
+    made.close()
+
+
+def refused(settings: RedisSettings) -> str:
+    """What is told of a connection that waiting would not mend."""
+    db = client.connect(settings)
+    with pytest.raises(client.TRANSPORT_ERRORS) as caught:
+        db.ping()
+    assert client.is_refusal(caught.value)
+    assert not client.is_passing(caught.value)
+    with pytest.raises(RefusedError, match="no TLS with Redis: ") as told:
+        client.refuse_or_raise(caught.value)
+    return str(told.value)
+
+
+def test_an_event_is_published_over_tls(server, ca):
+    db = client.connect(RedisSettings(url=server.tls_url, tls_ca=str(ca.ca)))
+    finding = AuditFinding(auditor="a", finding="f", severity="info", subject="s")
+    entry_id = Publisher(db).publish(finding)
+    # The same entry stands on the server, seen without TLS
+    assert server.connect().xlen("quantum:stream:audit.finding") == 1
+    assert entry_id
+
+
+def test_the_files_may_stand_in_the_url_and_a_login_too(server, ca):
+    server.connect().execute_command("ACL", "SETUSER", "me", "on", ">p/w", "+ping")
+    url = server.tls_url.replace("rediss://", "rediss://me:p%2Fw@") + f"?ssl_ca_certs={ca.ca}"
+    assert client.connect(RedisSettings(url=url)).ping()
+
+
+def test_a_client_certificate_lets_in_where_one_is_asked_for(strict, ca):
+    cert, key = ca.issue("us")
+    settings = RedisSettings(
+        url=strict.tls_url, tls_ca=str(ca.ca), tls_cert=str(cert), tls_key=str(key)
+    )
+    assert client.connect(settings).ping()
+
+
+def test_a_server_of_another_ca_is_not_believed(server, stranger):
+    told = refused(RedisSettings(url=server.tls_url, tls_ca=str(stranger.ca)))
+    assert "REDIS_TLS_CA" in told
+    # Nor without a file: the system's CAs do not know it
+    assert "REDIS_TLS_CA" in refused(RedisSettings(url=server.tls_url))
+
+
+def test_a_certificate_for_another_name_is_not_believed(server, ca):
+    url = server.tls_url.replace("127.0.0.1", "localhost")
+    told = refused(RedisSettings(url=url, tls_ca=str(ca.ca)))
+    assert "write in REDIS_URL the name that the certificate is for" in told
+
+
+def test_an_expired_certificate_is_not_believed(ca):
+    made = TlsServer(ca, *ca.issue("old", days=-2), asks=False)
+    try:
+        told = refused(RedisSettings(url=made.tls_url, tls_ca=str(ca.ca)))
+    finally:
+        made.close()
+    assert "expired" in told
+    assert "renew the server's certificate" in told
+
+
+def test_a_server_that_does_not_believe_us_says_so(strict, ca, stranger):
+    # given no certificate of our own, and one of a CA that the server does not know
+    bare = RedisSettings(url=strict.tls_url, tls_ca=str(ca.ca))
+    cert, key = stranger.issue("them")
+    wrong = RedisSettings(
+        url=strict.tls_url, tls_ca=str(ca.ca), tls_cert=str(cert), tls_key=str(key)
+    )
+    for settings in (bare, wrong):
+        assert "REDIS_TLS_CERT and REDIS_TLS_KEY" in refused(settings)
+
+
+def test_unusable_files_are_told_before_anything_connects(tmp_path, ca):
+    cert, _ = ca.issue("one")
+    _, other = ca.issue("two")
+    (tmp_path / "no.pem").write_text("no PEM")
+    for files, told in (
+        ({"tls_ca": "/not/there"}, r"REDIS_TLS_CA=/not/there: No such file"),
+        ({"tls_ca": str(tmp_path / "no.pem")}, r"REDIS_TLS_CA=.*no\.pem: is not usable"),
+        ({"tls_cert": str(cert)}, "one is set and the other is not"),
+        ({"tls_cert": str(cert), "tls_key": str(other)}, "REDIS_TLS_CERT=.*is not usable"),
+    ):
+        with pytest.raises(ConfigurationError, match=told):
+            client.connect(RedisSettings(url="rediss://h", **files))
+    with pytest.raises(ConfigurationError, match="is not encrypted; write rediss://"):
+        client.connect(RedisSettings(url="redis://h", tls_ca=str(ca.ca)))
+
+
+def test_programs_and_verbs_end_with_one_line_that_names_the_cure(server, stranger, ca, tmp_path):
+    environ = {
+        "PATH": "/usr/bin:/bin", "QUANTUM_HOME": str(tmp_path), "REDIS_URL": server.tls_url,
+        "QUANTUM_ENV_DIR": str(tmp_path), "REDIS_TLS_CA": str(stranger.ca),
+    }  # fmt: skip
+
+    def ends(*argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *argv], cwd=ROOT, env={**environ, **more}, text=True,
+            capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    for argv in (("consumers", "p33"), ("ops", "lag")):
+        done = ends(*argv)
+        assert done.returncode == 78, done.stdout + done.stderr
+        assert "let REDIS_TLS_CA name the file" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+    assert ends("ops", "lag", REDIS_TLS_CA=str(ca.ca)).returncode == 0
+
+
+def test_the_ledgers_evidence_asks_over_the_same_tls(server, ca, stranger, tmp_path):
+    environ = {"REDIS_URL": server.tls_url, "QUANTUM_ENV_DIR": str(tmp_path)}
+
+    def ask(authority: Authority):
+        known = {**environ, "REDIS_TLS_CA": str(authority.ca)}
+        connection = evidence_server.find(tmp_path, known).connect(Deadline(5))
+        try:
+            return connection.call([b"PING"])
+        finally:
+            connection.close()
+
+    assert ask(ca) == b"PONG"
+    with pytest.raises(Exception, match="certificate verify failed"):
+        ask(stranger)

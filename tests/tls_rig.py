@@ -1,0 +1,75 @@
+"""The only place where tests make certificates, and a system server that speaks TLS."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from tests.servers import Server
+from tests.supervised import free_port
+
+
+class Authority:
+    """A CA in a folder; ``ca`` is its certificate's file."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._subject = _named(name)
+        made = self._certificate(self._subject, self._key, days=30, ca=True)
+        self.ca = folder / f"{name}.ca.pem"
+        self.ca.write_bytes(made.public_bytes(Encoding.PEM))
+
+    def issue(self, name: str, *, host: str = "127.0.0.1", days: int = 30) -> tuple[Path, Path]:
+        """A certificate for ``host`` and its key; with negative ``days`` it expired then."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        made = self._certificate(_named(name), key, days=days, host=host)
+        cert, path = self.folder / f"{name}.pem", self.folder / f"{name}.key"
+        cert.write_bytes(made.public_bytes(Encoding.PEM))
+        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return cert, path
+
+    def _certificate(self, subject, key, *, days: int, ca: bool = False, host: str = ""):
+        now = datetime.now(UTC)
+        until = now + timedelta(days=days)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(min(now, until) - timedelta(days=1))
+            .not_valid_after(until)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        if host:
+            try:
+                named = x509.IPAddress(ipaddress.ip_address(host))
+            except ValueError:
+                named = x509.DNSName(host)
+            made = made.add_extension(x509.SubjectAlternativeName([named]), critical=False)
+        return made.sign(self._key, hashes.SHA256())
+
+
+class TlsServer(Server):
+    """Debian's redis-server with a TLS port; the pinned Valkey has no TLS built in."""
+
+    def __init__(self, ca: Authority, cert: Path, key: Path, *, asks: bool) -> None:
+        self.tls_port = free_port()
+        super().__init__(
+            "redis7", "--tls-port", str(self.tls_port), "--tls-cert-file", str(cert),
+            "--tls-key-file", str(key), "--tls-ca-cert-file", str(ca.ca),
+            "--tls-auth-clients", "yes" if asks else "no",
+        )  # fmt: skip
+        self.tls_url = f"rediss://127.0.0.1:{self.tls_port}/0"
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
