@@ -88,11 +88,12 @@ def _cells(one: Result) -> list[str]:
     if one.recovery_s is not None:
         took = f"{one.recovery_s[0]:.2f} / {one.recovery_s[1]:.2f} s"
     bad = sum(told.get(name, 0) for name in ("lost", "doubled", "late"))
-    bound = "-" if bad or one.scenario == "known_bad" else f"{3 / one.trials:.1g}"
+    known_bad = one.scenario == "known_bad"
+    bound = "-" if bad or known_bad else f"{3 / one.trials:.1g}"
     return [
         one.scenario, one.machine["Server"], f"{one.trials:,}", count("acked"), count("unknown"),
         count("lost"), count("doubled"), count("late"), f"{one.fenced:,}", count("dead_letters"),
-        took, bound, "**BROKEN**" if one.broken else "held",
+        took, bound, "**BROKEN**" if one.broken else "caught" if known_bad else "held",
     ]  # fmt: skip
 
 

@@ -14,6 +14,8 @@ POINTS = {
     "delivered": "entries have been read, none of them is handled",
     IN_HANDLER: "in the middle of a batch, its handler at work",
     "handled": "all is handled, nothing is sent",
+    "read_ahead": "the next batch is asked for, this one is not handled",
+    "renewed": "the rest of a slow batch has been renewed, none of it is handled",
     "half_sent": "half of the settlement's bytes are sent",
     "sent": "the settlement is sent, its reply not read",
     "settled": "the settlement is known, nothing new was read",
@@ -23,12 +25,17 @@ POINTS = {
 """Of the product's own consumers; the known-bad protocols have others, see protocols.py."""
 
 
+SLOW_S = {"renewed": 0.012}
+"""Point -> seconds that a handler takes, where it must be slow for the process to come there."""
+
+
 class Trap:
     """Sends ``signal`` to this very process at the ``after``-th time that it comes to ``point``."""
 
     def __init__(self, point: str = "", after: int = 1, signal: int = 9) -> None:
         self._point = point
         self._left = after
+        self.slow_s = SLOW_S.get(point, 0.0)
         self._signal = signal
 
     def reach(self, point: str) -> None:
@@ -73,6 +80,16 @@ class TrappedInbox:
             return self._inner.submit(settlements, *rest)
         finally:
             self._sending = False
+
+    def read_ahead(self, *given: Any) -> None:
+        self._inner.read_ahead(*given)
+        self._trap.reach("read_ahead")
+
+    def renew(self, *given: Any) -> Any:
+        held = self._inner.renew(*given)
+        if held:
+            self._trap.reach("renewed")
+        return held
 
     def claim(self, *given: Any) -> Any:
         claimed = self._inner.claim(*given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import time
 from datetime import UTC, datetime
@@ -32,6 +33,12 @@ def module(name: str) -> ModuleType:
     return importlib.import_module(f"tests.reliability.scenarios.{name}")
 
 
+@functools.cache
+def _commit() -> str:
+    # As it was at first: the page that this very run writes would make it "dirty".
+    return machine.facts()["Commit"]
+
+
 def one(name: str, flavour: str, goal: int, seed: int, farm: Farm) -> Result:
     """Run a scenario with ``goal`` faults; what is broken stands in the result."""
     found = module(name)
@@ -44,6 +51,7 @@ def one(name: str, flavour: str, goal: int, seed: int, farm: Farm) -> Result:
     valkey = about.get("valkey_version")
     result.machine = {
         **machine.facts(),
+        "Commit": _commit(),
         "Server": f"valkey {valkey}" if valkey else f"redis {about['redis_version']}",
     }
     result.at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

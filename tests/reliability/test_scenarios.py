@@ -15,7 +15,7 @@ from tests.servers import FLAVOURS
 BOUNDED = {
     "known_bad": 3,
     "kills": 20,
-    "zombies": 8,
+    "zombies": 10,
     "server_kills": 3,
     "power_loss": 6,
     "wire": 80,

@@ -34,6 +34,8 @@ _trap = Trap()
 def counting(decided, context):
     """Count each plan once, and say who did."""
     _trap.reach(IN_HANDLER)
+    if _trap.slow_s:
+        time.sleep(_trap.slow_s)
     context.hincr(EFFECTS, decided.plan_id)
     context.hset(BY, {decided.plan_id: os.getpid()})
 

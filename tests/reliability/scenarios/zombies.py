@@ -34,7 +34,10 @@ def run(rig: Rig, result: Result, goal: int) -> None:
         point = next(turn)
         settings = {}
         if point in ("claimed", "reread"):
-            # A process dies with entries in hand: its successor meets them, or who claims them.
+            # A process dies with entries in hand: its successor meets them, or who claims them. The
+            # others sleep so long: they might be quicker.
+            for pid in awake:
+                rig.farm.signal(pid, signal.SIGSTOP)
             rig.ended(rig.worker(SLEEPER if point == "reread" else 3, point="delivered"), 20)
         if point == "claimed":
             settings["QUANTUM_CLAIM_AFTER_SEC"] = str(QUICK_CLAIM_S)
@@ -44,6 +47,8 @@ def run(rig: Rig, result: Result, goal: int) -> None:
             SLEEPER, point=point, after=after, signal_=signal.SIGSTOP, **settings
         )  # fmt: skip
         state = rig.ended(sleeper, 3)
+        for pid in awake:
+            rig.farm.signal(pid, signal.SIGCONT)
         if not state.startswith("stopped"):
             # The others had been faster; only those that slept are counted.
             result.expect(f"{state} instead of sleeping at {point}", holds=not state)
@@ -69,7 +74,7 @@ def run(rig: Rig, result: Result, goal: int) -> None:
     result.fenced = rig.fenced()
     result.figures["fenced at"] = dict(fenced_where)
     # After reading, after handling and in mid-send the sleeper has something to say too late.
-    for point in ("delivered", IN_HANDLER, "handled", "half_sent"):
+    for point in ("delivered", IN_HANDLER, "handled", "read_ahead", "renewed", "half_sent"):
         result.expect(
             f"fewer refusals at {point} than sleepers", holds=fenced_where[point] >= faults[point]
         )
