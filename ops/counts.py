@@ -5,13 +5,17 @@ from __future__ import annotations
 import redis
 
 from ops import system
+from ops.running import Running
 from quantum_ops import client, streams
-from quantum_ops.settings import RedisSettings
+from quantum_ops.errors import ConfigurationError
 
 
-def restarts(url: str) -> dict[str, int]:
+def restarts(current: Running) -> dict[str, int]:
     """Program -> starts that nobody asked for; nothing if the server does not answer."""
-    db = client.connect(RedisSettings(url=url, timeout_s=system.LOOK_S), name="top")
+    try:
+        db = client.connect(current.redis(system.LOOK_S), name="top")
+    except ConfigurationError:
+        return {}
     try:
         found = db.execute_command("HGETALL", streams.WARDEN_RESTARTS)
     except (redis.RedisError, OSError):

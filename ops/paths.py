@@ -75,6 +75,11 @@ class Paths:
         return self.home / "run" / "current.env"
 
     @property
+    def acl(self) -> Path:
+        """Folder of the Redis users' passwords and the ACL file; see ops/acl_files.py."""
+        return self.home / "acl"
+
+    @property
     def scale_file(self) -> Path:
         """File that remembers how many processes are wanted; see ops/scale_plan.py."""
         return self.home / f"scale-{self.profile}.json"
@@ -137,7 +142,9 @@ class Paths:
         include = ["server.d/*.conf"] if owned else []
         include += ["demo.d/*.conf"] if self.profile == "demo" else []
         include += [f"{self.release_stanzas}/*.conf"] if self.can_release else []
+        users = {"QUANTUM_ACL_DIR": str(self.acl)} if owned else {}
         return {
+            **users,
             "QUANTUM_HOME": str(self.home),
             "QUANTUM_INCLUDE": " ".join(include),
             "QUANTUM_PROFILE": self.profile,

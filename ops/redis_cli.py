@@ -20,6 +20,7 @@ USAGE = """usage: ./run redis-cli [OPTIONS] [COMMAND [ARG ...]]
   -x           take the last argument from standard input
   -r N, -i S   repeat N times (-1: for ever), S seconds apart
   -n DB        database number
+  --user NAME  connect as this user of QUANTUM_ACL_DIR (admin, audit, ...), not as operator
   --raw        plain values (what a pipe gets anyway)
   --no-raw     numbered, quoted values (what a terminal gets anyway)
 
@@ -42,6 +43,7 @@ class Options:
     interval_s: float = 0.0
     database: int | None = None
     raw: bool | None = None
+    user: str = ""
 
 
 class UsageError(Exception):
@@ -62,6 +64,8 @@ def parse(argv: list[str]) -> Options:
             options.raw = True
         elif flag == "--no-raw":
             options.raw = False
+        elif flag == "--user" and rest:
+            options.user = rest.pop(0)
         elif flag in ("-r", "-i", "-n"):
             _take_number(options, flag, rest)
         else:

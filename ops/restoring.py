@@ -18,7 +18,7 @@ from pathlib import Path
 import redis
 import walrus
 
-from ops import running, system
+from ops import acl_files, running, system
 from ops.daemon import BUSY_STATES, AbsentError, Process
 from ops.paths import Paths
 from ops.running import Running
@@ -56,6 +56,7 @@ def server(paths: Paths, current: Running, *, up: bool, note: Note) -> Iterator[
     paths.create()
     environ = {**os.environ, **paths.environment(owned=True)}
     environ.pop("SUPERVISOR_ENABLED", None)
+    acl_files.prepare(paths)
     child = subprocess.Popen(
         [sys.executable, "-m", "ops", "server"],
         cwd=paths.root,
@@ -152,9 +153,7 @@ def _file(paths: Paths) -> Path:
 
 def _connect(current: Running) -> walrus.Database:
     wanted = knobs.load(RedisSettings)
-    return client.connect(
-        RedisSettings(url=current.url, timeout_s=wanted.timeout_s), name="restore"
-    )
+    return client.connect(current.redis(wanted.timeout_s), name="restore", user="admin")
 
 
 def _wait(child: subprocess.Popen[bytes], current: Running) -> walrus.Database:

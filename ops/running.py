@@ -17,7 +17,8 @@ from quantum_ops.settings import HostSettings, RedisSettings
 class Running:
     """The system as it was started. ``url`` may hold a password: show it only starred.
 
-    ``page_port`` is the status page's on 127.0.0.1, 0 without one; ``host`` is ``QUANTUM_HOST``.
+    ``page_port`` is the status page's on 127.0.0.1, 0 without one; ``host`` is ``QUANTUM_HOST``;
+    ``acl_dir`` the folder of the passwords, empty if everybody connects as the URL says.
     """
 
     url: str
@@ -26,11 +27,30 @@ class Running:
     run_dir: Path
     page_port: int = 0
     host: str = ""
+    acl_dir: str = ""
 
     @property
     def owned(self) -> bool:
         """Whether the server is the embedded one, started and stopped with the system."""
         return self.url.partition("?")[0] == _socket_url(self.run_dir / "redis.sock")
+
+    def redis(self, timeout_s: float) -> RedisSettings:
+        """How to connect to its server: by its URL, with what the settings say of TLS."""
+        try:
+            found = knobs.load(RedisSettings)
+        except ConfigurationError:
+            found = RedisSettings()  # whoever looks at a broken system must be able to look
+        return RedisSettings(
+            url=self.url,
+            db=found.db,
+            sentinel_username=found.sentinel_username,
+            sentinel_password=found.sentinel_password,
+            tls_ca=found.tls_ca,
+            tls_cert=found.tls_cert,
+            tls_key=found.tls_key,
+            acl_dir=self.acl_dir,
+            timeout_s=timeout_s,
+        )
 
 
 def plan(settings: RedisSettings, paths: Paths) -> Running:
@@ -47,13 +67,19 @@ def plan(settings: RedisSettings, paths: Paths) -> Running:
     elif settings.password or settings.username:
         name = "REDIS_PASSWORD" if settings.password else "REDIS_USERNAME"
         raise ConfigurationError(
-            f"{name} is set, but neither REDIS_URL nor REDIS_HOST: the embedded server has no "
-            f"users and no password; name your server, or unset {name}"
+            f"{name} is set, but neither REDIS_URL nor REDIS_HOST: the embedded server makes "
+            f"users and passwords of its own; name your server, or unset {name}"
         )
     else:
         url = _socket_url(paths.redis_socket) + (f"?db={settings.db}" if settings.db else "")
-    host = knobs.load(HostSettings).name
-    return Running(url, settings.port, paths.profile, paths.run_dir, host=host)
+    return Running(
+        url,
+        settings.port,
+        paths.profile,
+        paths.run_dir,
+        host=knobs.load(HostSettings).name,
+        acl_dir=settings.acl_dir if settings.url or settings.host else str(paths.acl),
+    )
 
 
 def write(path: Path, running: Running) -> None:
@@ -65,6 +91,7 @@ def write(path: Path, running: Running) -> None:
         "QUANTUM_RUN_DIR": running.run_dir,
         "STATUS_PAGE_PORT": running.page_port,
         "QUANTUM_HOST": running.host,
+        "QUANTUM_ACL_DIR": running.acl_dir,
     }
     text = "".join(f"{name}={value}\n" for name, value in lines.items())
     draft = path.with_suffix(".new")
@@ -90,7 +117,8 @@ def read(path: Path) -> Running | None:
     page_port = int(page) if page.isdecimal() else 0  # one of before there was a page has no line
     run_dir = Path(values["QUANTUM_RUN_DIR"])
     host = values.get("QUANTUM_HOST", "")
-    return Running(values["REDIS_URL"], int(port), profile, run_dir, page_port, host)
+    acl_dir = values.get("QUANTUM_ACL_DIR", "")  # one of before there were users has no line
+    return Running(values["REDIS_URL"], int(port), profile, run_dir, page_port, host, acl_dir)
 
 
 def _socket_url(socket: Path) -> str:

@@ -17,7 +17,6 @@ from quantum_ops import client, streams
 from quantum_ops.errors import QuantumError
 from quantum_ops.publisher import run_script
 from quantum_ops.scripts import DROP_CONSUMER
-from quantum_ops.settings import RedisSettings
 
 _POLL_S = 0.2
 PATIENCE_S = 10.0
@@ -111,7 +110,7 @@ def start_wanted(paths: Paths) -> None:
 def _forget(current: Running, process: Process) -> str:
     """Take the drained process's name out of its groups; tells what it left behind."""
     name = f"{current.host or socket.gethostname()}:{process.program}:{process.number}"
-    settings = RedisSettings(url=current.url, timeout_s=system.LOOK_S)
+    settings = current.redis(system.LOOK_S)
     left = 0
     try:
         db = client.connect(settings, name="scale")

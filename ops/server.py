@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
-from ops import data_folder, server_binary
+from ops import acl_files, data_folder, server_binary
 from ops.paths import Paths
 from quantum_ops import knobs, lifeline
 from quantum_ops.settings import RedisSettings, ServerSettings
@@ -25,16 +26,18 @@ def become_server() -> NoReturn:
     paths = Paths.find()
     paths.create()
     port = knobs.load(RedisSettings).port
-    binary = server_binary.find(knobs.load(ServerSettings).binary)
+    settings = knobs.load(ServerSettings)
+    binary = server_binary.find(settings.binary)
     if binary.warning:
         print(f"warning: {binary.warning}", file=sys.stderr, flush=True)
     data_folder.hold(paths.data, PREDECESSOR_S)
     data_folder.admit(paths.data, binary.flavour)
+    users = acl_files.write(paths, binary.flavour, default=settings.default_user == "spec")
     print(f"{binary.flavour} on {paths.data}, port {port}, {paths.redis_socket}", flush=True)
-    os.execv(binary.path, arguments(str(binary.path), paths, port))  # noqa: S606 - the point of it
+    os.execv(binary.path, arguments(str(binary.path), paths, port, users))  # noqa: S606 - the point of it
 
 
-def arguments(program: str, paths: Paths, port: int) -> list[str]:
+def arguments(program: str, paths: Paths, port: int, users: Path) -> list[str]:
     """The server's command line: the configuration file, then what depends on the place."""
     return [
         program,
@@ -43,4 +46,5 @@ def arguments(program: str, paths: Paths, port: int) -> list[str]:
         *("--unixsocket", str(paths.redis_socket)),
         *("--unixsocketperm", "700"),
         *("--dir", str(paths.data)),
+        *("--aclfile", str(users)),
     ]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import redis
 
-from ops import leftovers, log_tail, running, system
+from ops import acl_files, leftovers, log_tail, running, system
 from ops.daemon import Daemon
 from ops.exporter import web
 from ops.paths import Paths
@@ -114,6 +114,8 @@ def spawn(
     if wanted.page_port:
         _require_page_port(wanted.page_port)
     _require_exporter_port(paths)
+    if wanted.owned:
+        acl_files.prepare(paths)
     environ = {**os.environ, **paths.environment(owned=wanted.owned)}
     if wanted.owned:
         environ["REDIS_URL"] = wanted.url
@@ -243,7 +245,7 @@ def _require_exporter_port(paths: Paths) -> None:
 
 def _greet(wanted: Running, note: Callable[[str], None]) -> None:
     """Say hello to a server that is not ours: a wrong password is worth knowing before spawning."""
-    db = client.connect(RedisSettings(url=wanted.url, timeout_s=system.LOOK_S), name="start")
+    db = client.connect(wanted.redis(system.LOOK_S), name="start")
     try:
         db.ping()
     except (redis.RedisError, OSError) as error:

@@ -18,6 +18,7 @@ from ops.running import Running
 from ops.warden import holds
 from ops.warden.holds import Hold
 from quantum_ops import client, knobs, streams
+from quantum_ops.errors import ConfigurationError
 from quantum_ops.host import token
 from quantum_ops.settings import RedisSettings
 
@@ -108,7 +109,7 @@ def ask(
 ) -> tuple[Server, dict[tuple[str, int], Beat], Beat]:
     """What the server says: of itself, each process's heartbeat, the universe's meta."""
     wanted = [(p.program, p.number) for p in processes if p.role in readiness.HEARD_ROLES]
-    settings = RedisSettings(url=current.url, timeout_s=LOOK_S)
+    settings = current.redis(LOOK_S)
     db = None
     try:
         db = client.connect(settings, name="status")
@@ -119,7 +120,8 @@ def ask(
             pipe.hgetall(streams.UNIVERSE_META)
             # Without raising: a key of the wrong type spoils its own answer, not the look.
             answers = pipe.execute(raise_on_error=False)
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, OSError, ConfigurationError) as error:
+        # A system that was never started has no passwords either.
         return Server(current.owned, problem=f"no answer ({error})"), {}, {}
     finally:
         if db is not None:

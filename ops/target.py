@@ -21,11 +21,11 @@ def settings() -> RedisSettings:
     current = running.read(Paths.find().current_env)
     if current is None:
         return wanted
-    return RedisSettings(url=current.url, timeout_s=wanted.timeout_s)
+    return current.redis(wanted.timeout_s)
 
 
-def open_db() -> walrus.Database:
-    """A client of that server."""
+def open_db(user: str = "operator") -> walrus.Database:
+    """A client of that server, as ``user`` where there are users."""
     from quantum_ops import client  # noqa: PLC0415 - redis-py takes 100 ms to import
 
-    return client.connect(settings(), name="ops")
+    return client.connect(settings(), name="ops", user=user)

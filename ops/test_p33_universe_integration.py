@@ -257,7 +257,7 @@ def live(report: Report, args: argparse.Namespace) -> None:
     from ops.target import open_db  # noqa: PLC0415 - see above
     from quantum_ops import streams  # noqa: PLC0415 - see above
 
-    db = open_db()
+    db = open_db("admin")
     if not sources(db):
         raise UncheckedError("no P3.3 is alive there; start it with ./run")
     if db.exists(streams.heartbeat("universe", 0)) and not args.force:

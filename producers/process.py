@@ -48,4 +48,4 @@ def connect(name: str, clock: Clock, interrupt: Callable[[], None]) -> walrus.Da
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    return client.connect(redis, name=name)
+    return client.connect(redis, name=name, user=name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import urllib.parse
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -20,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from quantum_ops import knobs, line, sentinel
+from quantum_ops.acl import passwords
 from quantum_ops.errors import ConfigurationError, RefusedError
 from quantum_ops.redis_url import SCHEMES, shown, tls_options, tls_problem, url_of
 from quantum_ops.replicas import NONE, Replicas
@@ -29,6 +31,8 @@ __all__ = ["SCHEMES", "shown", "url_of"]
 
 MARGIN_S = 5.0
 """Seconds by which a blocking connection's timeout exceeds its longest block."""
+OPERATOR = "operator"
+"""The user of whoever is no program: the verbs of ``./run``."""
 
 TRANSPORT_ERRORS = (redis.ConnectionError, redis.TimeoutError)
 """What a broken or silent connection raises: the outcome of the command is unknown."""
@@ -47,6 +51,8 @@ _LATER = (
 _LATER_WORDS = ("MISCONF", "NOREPLICAS", "BUSY ", "UNKILLABLE")
 _REFUSED = (exceptions.AuthenticationError, exceptions.NoPermissionError)
 _REFUSED_WORDS = ("NOPERM", "WRONGPASS", "NOAUTH")
+_REFUSED_IN_SCRIPT = ("ACL failure in script", "The user executing the script can't")
+"""How Valkey and Redis 7.0 say that a command inside a script lacks a right."""
 
 
 def connect(
@@ -54,13 +60,15 @@ def connect(
     *,
     block_ms: int = 0,
     name: str = "",
+    user: str = OPERATOR,
 ) -> walrus.Database:
     """A client of the configured server: RESP2, bytes, no retries, bounded waits.
 
     ``block_ms`` is the longest block its commands will ask for; the socket timeout is put
     ``MARGIN_S`` above it, because a shorter one turns every quiet second into a lost reply.
-    ``name`` is shown by CLIENT LIST. No connection is opened before the first command. Raises
-    :class:`ConfigurationError` for an unusable REDIS_URL or a missing hiredis.
+    ``name`` is shown by CLIENT LIST. Where QUANTUM_ACL_DIR names passwords and the settings no
+    login, it connects as ``user``. No connection is opened before the first command. Raises
+    :class:`ConfigurationError` for an unusable REDIS_URL, a missing password or hiredis.
     """
     settings = settings or knobs.load(RedisSettings)
     _require_hiredis()
@@ -83,6 +91,7 @@ def connect(
             f"QUANTUM_WAIT_REPLICAS_MS={wanted.wait_ms} is not below REDIS_TIMEOUT_SEC="
             f"{settings.timeout_s}: each wait would count as a lost reply; lower the first"
         )
+    options |= login(settings, user)
     url = url_of(settings)
     options |= tls_options(url, settings)
     if url.startswith("sentinel://"):
@@ -103,6 +112,21 @@ class Database(walrus.Database):  # type: ignore[misc]  # walrus is untyped
 def replicas(db: walrus.Database | None) -> Replicas:
     """The replicas that must have what ``db`` writes before it counts."""
     return getattr(db, "wanted", NONE)
+
+
+def login(settings: RedisSettings, user: str) -> dict[str, str]:
+    """User and password of ``user`` out of QUANTUM_ACL_DIR; empty if the settings name a login.
+
+    Raises :class:`ConfigurationError` if there is no such password.
+    """
+    if not settings.acl_dir or settings.password or has_login(settings.url):
+        return {}
+    return {"username": user, "password": passwords.read(Path(settings.acl_dir), user)}
+
+
+def has_login(url: str) -> bool:
+    """Whether ``url`` names a password of its own."""
+    return shown(url) != url
 
 
 def raw(db: walrus.Database, *command: Any) -> Any:
@@ -193,7 +217,13 @@ def is_refusal(error: Exception) -> bool:
     """Whether waiting is in vain: a wrong password, a right that the ACL lacks, a certificate."""
     return (
         isinstance(error, _REFUSED)
-        or (isinstance(error, exceptions.ResponseError) and str(error).startswith(_REFUSED_WORDS))
+        or (
+            isinstance(error, exceptions.ResponseError)
+            and (
+                str(error).startswith(_REFUSED_WORDS)
+                or any(words in str(error) for words in _REFUSED_IN_SCRIPT)
+            )
+        )
         or bool(tls_problem(error))
     )
 
@@ -233,9 +263,9 @@ def _sentinel_pool(url: str, settings: RedisSettings, options: dict[str, Any]) -
         urllib.parse.unquote(service),
         login={name: value for name, value in own.items() if value},
         options={
-            **options,
             "username": urllib.parse.unquote(user) or settings.username or None,
             "password": urllib.parse.unquote(password) or settings.password or None,
+            **options,
             "db": int(number) if number else settings.db,
         },
     )

@@ -49,8 +49,8 @@ def build(
     bounds = consumer.bound(runtime)
     log = logs.get()
     name = consumer_name(consumer.name)
-    db = client.connect(redis, name=name)
-    blocking = client.connect(redis, block_ms=bounds.block_ms, name=name)
+    db = client.connect(redis, name=name, user=consumer.name)
+    blocking = client.connect(redis, block_ms=bounds.block_ms, name=name, user=consumer.name)
     heartbeat = Heartbeat(db, consumer.name)
     settings = knobs.load(consumer.settings) if consumer.settings else None
     context = Context(consumer.name, db, log, clock, settings)

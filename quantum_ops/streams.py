@@ -115,6 +115,8 @@ WARDEN_RESTARTS: Final = "quantum:ops:warden:restarts"
 WARDEN_HEALS: Final = "quantum:ops:warden:heals"
 
 HEARTBEAT_PREFIX: Final = "quantum:ops:heartbeat:"
+EVERYTHING: Final = "quantum:*"
+"""The pattern of every key of the system, ours and the trading side's."""
 
 
 def heartbeat(program: str, process_num: int | str) -> str:

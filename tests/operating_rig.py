@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-from quantum_ops import client
-from quantum_ops.settings import RedisSettings
 from tests.prometheus import Prometheus, program
 from tests.supervised import ROOT, System, free_port
 from tests.waiting import wait_until
@@ -43,8 +41,8 @@ class Operated:
 
     @property
     def db(self) -> Any:
-        """A client of the demo's server."""
-        return client.connect(RedisSettings(host="127.0.0.1", port=self.system.port))
+        """A client of the demo's server, as its administrator."""
+        return self.system.connect()
 
     def type(self, line: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Type ``line`` into a shell in the checkout."""

@@ -14,11 +14,14 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+import redis
+
 from ops import leftovers, running
 from ops.daemon import AbsentError, Daemon
 from ops.paths import Paths
 from ops.system import look
 from quantum_ops import client
+from quantum_ops.errors import ConfigurationError
 from quantum_ops.settings import RedisSettings
 from tests.waiting import wait_until
 
@@ -41,7 +44,8 @@ if name == "refuses":
 clock = Clock()  # not a threading.Event, which can deadlock when it is set in a handler
 signal.signal(signal.SIGTERM, lambda *_: clock.stop())
 lifeline.die_with_parent()
-db = client.connect()
+# Writes keys of no program: as the one user who may.
+db = client.connect(user="admin")
 heartbeat = Heartbeat(db, name)
 while not clock.stopping():
     try:
@@ -171,16 +175,42 @@ class System:
         return Paths.find(environ=self.environ)
 
     def connect(self):
-        """A client of the embedded server."""
-        return client.connect(RedisSettings(url=f"unix://{self.paths.redis_socket}"))
+        """A client of the embedded server, as its administrator."""
+        settings = RedisSettings(
+            url=f"unix://{self.paths.redis_socket}", acl_dir=str(self.paths.acl)
+        )
+        return client.connect(settings, user="admin")
 
     def wait_ready(self, timeout_s: float = 20) -> None:
         """Wait until status says so."""
         wait_until(self.is_ready, timeout_s, "everything is ready")
 
-    def close(self) -> None:
-        """Kill supervisord: everything else must follow it by itself, or the test has failed."""
+    def denials(self) -> list[str]:
+        """What the server has refused to users, by its ACL LOG; nothing if it is down."""
         try:
+            db = self.connect()
+        except ConfigurationError:
+            return []
+        try:
+            rows = db.execute_command("ACL", "LOG")
+        except redis.RedisError:
+            return []
+        finally:
+            db.connection_pool.disconnect()
+        return [
+            f"{row['username']}: {row['object']} ({row['reason']}, {row['context']})"
+            for row in ({k: shown(v) for k, v in one.items()} for one in rows)
+        ]
+
+    def close(self) -> None:
+        """Kill supervisord: everything else must follow it by itself, or the test has failed.
+
+        So it has if a program was refused a command: every program's rights are enough for all
+        that it did here.
+        """
+        denied = self.denials()
+        try:
+            assert denied == []
             for leftover in leftovers.find(self.paths):
                 if leftover.kind == "supervisord":
                     os.kill(leftover.pid, signal.SIGKILL)
@@ -191,6 +221,11 @@ class System:
             if not self.paths.run_dir.is_relative_to(self.folder):
                 shutil.rmtree(self.paths.run_dir, ignore_errors=True)
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def shown(value: object) -> str:
+    """What an ACL LOG tells, which may be bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def free_port() -> int:

@@ -176,7 +176,7 @@ def main() -> int:
     lifeline.die_with_parent()
     try:
         options = knobs.load(DemoSettings)
-        db = client.connect(name="demo_trading")
+        db = client.connect(name="demo_trading", user="demo_trading")
         side = TradingSide(db, options.seed, options.reconcile_key)
     except (ConfigurationError, RefusedError) as error:
         return lifeline.refuse(f"demo_trading: {error}")

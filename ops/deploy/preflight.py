@@ -67,7 +67,7 @@ def place() -> Place:
         raise StopError(f"supervisord is in state {state}; deploy when it is RUNNING")
     repository = Repository(paths.root)
     environ = loading.environ_of(pid, paths, owned=current.owned)
-    db = connect(current.url)
+    db = connect(current)
     return Place(
         paths, current, repository, Releases(paths, repository), db,
         Records(_folder(environ, paths)), environ, _greet(current, db),

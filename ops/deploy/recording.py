@@ -14,6 +14,7 @@ from ops import ledger_wait
 from ops.deploy.ledger import START, Records
 from ops.deploy.state import Message, State, posted
 from ops.deploy.telling import event_of
+from ops.running import Running
 from ops.terminal import safe
 from quantum_ops import client, events, streams
 from quantum_ops.errors import QuantumError
@@ -157,6 +158,6 @@ class Recording:
             time.sleep(_POLL_S)
 
 
-def connect(url: str) -> walrus.Database:
+def connect(current: Running) -> walrus.Database:
     """A client for a deploy's own commands."""
-    return client.connect(RedisSettings(url=url), name="deploy")
+    return client.connect(current.redis(RedisSettings().timeout_s), name="deploy")

@@ -109,10 +109,25 @@ def rights(seen: Snapshot) -> Iterator[Finding]:
             "(docs/doctor.md shows a user)",
         )
     elif facts.may_write_trading:
+        yield problem(
+            "acl",
+            f"on our own server user {facts.user or 'default'} may write {streams.APPLY_PLAN.key}: "
+            "it was started before it had users, or somebody changed them",
+            "./run restart; while it runs: ./run acl apply",
+        )
+    elif facts.lets_anybody_in and seen.owned:
         yield note(
             "acl",
-            "our own server has no users: whoever reaches its loopback port may write all",
-            "for more than one user of this machine name a server with an ACL in REDIS_URL",
+            "whoever may open a port on this machine reads the keys and appends to "
+            f"{streams.DEPLOY_COMPLETED.key} without a password",
+            "if others use this machine: QUANTUM_DEFAULT_USER=off (docs/acl.md)",
+        )
+    if facts.denied:
+        yield warning(
+            "acl",
+            f"commands were refused for want of a right: {', '.join(facts.denied)}",
+            "a program of ours has every right that it needs: find out who else uses its name; "
+            "./run redis-cli --user admin ACL LOG tells more, ACL LOG RESET forgets it",
         )
 
 

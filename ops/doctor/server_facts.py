@@ -11,24 +11,27 @@ import walrus
 from ops.doctor.server_checks import EXPECTED
 from ops.doctor.snapshot import ServerFacts
 from ops.server_binary import Flavour
+from ops.terminal import safe
 from quantum_ops import client, knobs, lag_reading, streams
 from quantum_ops.errors import ConfigurationError, QuantumError
 from quantum_ops.settings import RedisSettings, WatchSettings
 
 LOOK_S = 5.0
+MOST_DENIED = 5
 CONFIG = (
     "appendonly", "appendfsync", "no-appendfsync-on-rewrite", "maxmemory-policy",
 )  # fmt: skip
 
 
-def take(url: str) -> ServerFacts:
+def take(url: str, acl_dir: str = "") -> ServerFacts:
     """What the server at ``url`` says of itself; with ``problem`` if it says nothing."""
     try:
-        db = client.connect(RedisSettings(url=url, timeout_s=LOOK_S), name="doctor")
+        settings = RedisSettings(url=url, acl_dir=acl_dir, timeout_s=LOOK_S)
+        db = client.connect(settings, name="doctor")
     except ConfigurationError as error:
         return ServerFacts(problem=str(error))
     try:
-        return _Look(db, has_password="***" in client.shown(url)).facts()
+        return _Look(db, has_password=bool(acl_dir) or client.has_login(url)).facts()
     except (redis.RedisError, OSError, QuantumError) as error:
         return ServerFacts(problem=str(error))
     finally:
@@ -62,6 +65,8 @@ class _Look:
             user=user,
             may_write_trading=self._may_write_trading(user),
             has_no_password=not self._has_password,
+            lets_anybody_in=self._lets_anybody_in(),
+            denied=self._denied(),
             types=self._types(),
             groups=self._groups(),
             letters=self._letters(),
@@ -93,6 +98,19 @@ class _Look:
             return None
         reply = self._ask("ACL", "DRYRUN", user, "XADD", streams.APPLY_PLAN.key, "*", "f", "v")
         return None if reply is None else _text(reply) == "OK"
+
+    def _lets_anybody_in(self) -> bool | None:
+        reply = self._ask("ACL", "DRYRUN", "default", "GET", streams.UNIVERSE_ACTIVE)
+        return None if reply is None else _text(reply) == "OK"
+
+    def _denied(self) -> tuple[str, ...]:
+        """Who was refused what, newest first, each once."""
+        found = []
+        for row in self._ask("ACL", "LOG", "20") or ():
+            fields = {_text(row[at]): _text(row[at + 1]) for at in range(0, len(row) - 1, 2)}
+            what = "a wrong password" if fields.get("reason") == "auth" else fields.get("object")
+            found.append(safe(f"{fields.get('username')}: {what}", 80))
+        return tuple(dict.fromkeys(found))[:MOST_DENIED]
 
     def _types(self) -> dict[str, str]:
         keys = [*EXPECTED, streams.RESTORE]

@@ -63,6 +63,8 @@ class ServerFacts:
     user: str = ""
     may_write_trading: bool | None = None
     has_no_password: bool | None = None
+    lets_anybody_in: bool | None = None
+    denied: tuple[str, ...] = ()
     types: Mapping[str, str] = field(default_factory=dict)
     """Key -> its type, ``none`` for one that is not there."""
     groups: tuple[Lag, ...] = ()

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from ops.exporter import catalogue, gates, records, standing, tally, web
 from ops.exporter.collector import Source, SystemCollector
+from ops.exporter.denials import Denials
 from ops.exporter.groups import Groups
 from ops.exporter.processes import Processes
 from ops.exporter.supervised import Supervised
@@ -52,6 +53,7 @@ def sources(
         Source("restarts", "redis", tally.restarts(db, _programs()).read),
         Source("dead_letters", "redis", standing.dead_letters(db).read),
         Source("violations", "redis", standing.violations(db).read),
+        Source("denials", "redis", Denials(db).read),
         Source("ledger", "redis", records.Keeper(db, "ledger", records.LEDGER).read),
         Source("archive", "redis", records.Keeper(db, "archive", records.ARCHIVE).read),
         Source("ledger_head", "disk", records.Head(ledger.checkpoint, catalogue.LEDGER_HEAD).read),
@@ -86,7 +88,7 @@ def _main() -> int:
         signal.signal(number, lambda *_: clock.stop())
     if settings.port:
         redis = dataclasses.replace(redis, timeout_s=min(redis.timeout_s, PATIENCE_S))
-        _serve(client.connect(redis, name="exporter"), settings, clock)
+        _serve(client.connect(redis, name="exporter", user="exporter"), settings, clock)
     else:
         logs.get().info("off", why="QUANTUM_EXPORTER_PORT=0")
         while not clock.stopping():

@@ -127,6 +127,13 @@ RESTARTS = Measure(
     ("program",),
     "counter",
 )
+DENIED = Measure(
+    "quantum_redis_denied",
+    "Commands and logins that the server refused, by what was missing (cmd, key, channel, auth); "
+    "absent on redis 7.0, which does not count them.",
+    ("reason",),
+    "counter",
+)
 SOURCE_UP = Measure(
     "quantum_collector_up", "1 if the exporter could read this source just now.", ("source",)
 )

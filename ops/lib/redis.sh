@@ -9,7 +9,10 @@ home=${QUANTUM_HOME:-$root/var}
 case $home in /*) ;; *) home=$PWD/$home ;; esac
 if [ -z "${REDIS_URL-}" ] && [ -z "${REDIS_HOST-}" ] && [ -r "$home/run/current.env" ]; then
     while IFS= read -r line || [ -n "$line" ]; do
-        case $line in REDIS_URL=*) REDIS_URL=${line#*=} ;; esac
+        case $line in
+        REDIS_URL=*) REDIS_URL=${line#*=} ;;
+        QUANTUM_ACL_DIR=*) QUANTUM_ACL_DIR=${line#*=} ;;
+        esac
     done <"$home/run/current.env"
 fi
 
@@ -79,6 +82,11 @@ if [ -n "${REDIS_URL-}" ]; then
     done
 else
     host=${REDIS_HOST:-127.0.0.1} port=${REDIS_PORT:-6379} db=${REDIS_DB:-0}
+fi
+# Where there are users, these scripts are the one that only reads.
+if [ -z "$user$password" ] && [ -n "${QUANTUM_ACL_DIR-}" ] && [ -r "$QUANTUM_ACL_DIR/audit.password" ]; then
+    IFS= read -r password <"$QUANTUM_ACL_DIR/audit.password" || :
+    user=audit
 fi
 # In the environment, not as an argument: ps shows arguments to everybody.
 if [ -n "$password" ]; then export REDISCLI_AUTH="$password"; fi

@@ -58,7 +58,7 @@ def _serve(settings: StatusPageSettings, asked: RedisSettings, clock: Clock) -> 
 
     with serving.listener(settings.port) as socket:
         patience = dataclasses.replace(asked, timeout_s=min(asked.timeout_s, ANSWER_S))
-        db = client.connect(patience, name=NAME)
+        db = client.connect(patience, name=NAME, user=NAME)
         collector = Collector(readers.all_of(db), settings.every_s, profile=_profile())
         looker = serving.Looker(collector, settings, clock)
         looker.start()

@@ -21,10 +21,12 @@ _WITH_VALUE = _SERVER | {
 def run_raw(argv: list[str]) -> int:
     """Exit code of the client; never returns where redis-cli takes over."""
     from ops.target import open_db, settings
-    from quantum_ops.client import url_of
+    from quantum_ops.client import OPERATOR, login, url_of
 
-    url = urllib.parse.urlsplit(url_of(settings()))
+    found = settings()
+    url = urllib.parse.urlsplit(url_of(found))
     elsewhere = names_server(argv)
+    user, password = names_login(argv)
     program = shutil.which("redis-cli") or shutil.which("valkey-cli")
     # Through Sentinel only our client finds the master.
     builtin = os.environ.get("QUANTUM_REDIS_CLI") == "builtin" or url.scheme == "sentinel"
@@ -32,9 +34,13 @@ def run_raw(argv: list[str]) -> int:
         if url.password and not elsewhere:
             # In the environment and not as an argument: `ps` shows arguments to everybody.
             os.environ["REDISCLI_AUTH"] = urllib.parse.unquote(url.password)
+        where = [] if elsewhere else arguments(url)
+        known = {} if elsewhere or password else login(found, user or OPERATOR)
+        if known:
+            os.environ["REDISCLI_AUTH"] = known["password"]
+            where += ["--no-auth-warning", *([] if user else ["--user", known["username"]])]
         # Python ignores it, and what we become would go on writing for a reader that has left.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        where = [] if elsewhere else arguments(url)
         os.execv(program, [program, *where, *argv])  # noqa: S606 - no shell is wanted
     from ops import redis_cli
 
@@ -43,8 +49,13 @@ def run_raw(argv: list[str]) -> int:
     except redis_cli.UsageError as error:
         print(f"{error}\n{redis_cli.USAGE}", file=sys.stderr)
         return 0 if argv[:1] == ["--help"] else 1
+    db = open_db(options.user or OPERATOR)
     return redis_cli.run(
-        open_db(), options, sys.stdin.buffer, sys.stdout.buffer, tty=sys.stdout.isatty()
+        db,
+        options,
+        sys.stdin.buffer,
+        sys.stdout.buffer,
+        tty=sys.stdout.isatty(),
     )
 
 
@@ -63,6 +74,19 @@ def names_server(argv: list[str]) -> bool:
         if word in _WITH_VALUE:
             next(rest, None)
     return False
+
+
+def names_login(argv: list[str]) -> tuple[str, bool]:
+    """The user that the options in ``argv`` name, '' if none; whether they bring a password."""
+    rest, user = iter(argv), ""
+    for word in rest:
+        if not word.startswith("-"):
+            break
+        if word in {"-a", "--pass", "--askpass"}:
+            return user, True
+        value = next(rest, "") if word in _WITH_VALUE else ""
+        user = value if word == "--user" else user
+    return user, False
 
 
 def arguments(url: urllib.parse.SplitResult) -> list[str]:

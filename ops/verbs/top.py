@@ -68,5 +68,5 @@ def _look() -> Look:
         time.monotonic(),
         sight.verdicts,
         {pid: resident.of(pid) for pid in pids},
-        counts.restarts(current.url),
+        counts.restarts(current),
     )

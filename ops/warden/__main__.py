@@ -103,7 +103,7 @@ def _main() -> int:
     log = logs.get()
     paths = Paths.find()
     spool = Spool(paths.warden / "process.jsonl")
-    recorder_ = Recorder(client.connect(redis, name=rules.NAME), spool, log)
+    recorder_ = Recorder(client.connect(redis, name=rules.NAME, user=rules.NAME), spool, log)
     known = Known()
     worker = Worker(recorder_, Rounds(settings, recorder_, spool, known, log), log)
     worker.start()

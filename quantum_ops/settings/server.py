@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quantum_ops.knobs import decimal, knob, text, whole
+from quantum_ops.knobs import decimal, knob, one_of, text, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,14 @@ class RedisSettings:
         "PEM file of our own certificate, for a server that asks for one; needs REDIS_TLS_KEY.",
     )
     tls_key: str = knob("REDIS_TLS_KEY", text, "", "PEM file of its key, without a password.")
+    acl_dir: str = knob(
+        "QUANTUM_ACL_DIR",
+        text,
+        "",
+        "Folder with a password file for each Redis user (NAME.password): each program then "
+        "connects as the user of its name. ./run sets it for its own server. A login in REDIS_URL "
+        "or REDIS_PASSWORD takes its place.",
+    )
     timeout_s: float = knob(
         "REDIS_TIMEOUT_SEC",
         decimal(0.05, 60, "s"),
@@ -87,4 +95,12 @@ class ServerSettings:
         "",
         "Path of the valkey or redis >= 7.0 program to run as the embedded server; empty takes "
         "the pinned wheel, else the system's own.",
+    )
+    default_user: str = knob(
+        "QUANTUM_DEFAULT_USER",
+        one_of("spec", "off"),
+        "spec",
+        "What whoever names no user may do on the embedded server, without a password: `spec` "
+        "appends to deploy.completed and reads, as the specification's redis-cli commands do; "
+        "`off` lets nobody in, for a machine that has other users.",
     )

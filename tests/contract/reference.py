@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -20,6 +21,7 @@ from ops.__main__ import names, summary
 from ops.exporter import catalogue
 from ops.warden import rounds
 from quantum_ops import settings, streams
+from quantum_ops.acl import catalogue as users
 from quantum_ops.audit import case
 from quantum_ops.history import gaps
 from quantum_ops.ledger.evidence import commands
@@ -73,7 +75,7 @@ def keys_table() -> str:
     rows += [
         f"| `{value}` | `{name}` |"
         for name, value in constants.items()
-        if name != "_PREFIX" and not value.endswith(":")
+        if name != "_PREFIX" and not value.endswith((":", "*"))
     ]
     return "\n".join(rows)
 
@@ -190,7 +192,38 @@ def audit_user() -> str:
     return "```sh\nredis-cli " + " \\\n    ".join(lines) + "\n```"
 
 
+def users_table() -> str:
+    rows = ["| user | who | appends to | takes from | keeps |", "| --- | --- | --- | --- | --- |"]
+    for user in (*users.users(demo=True), users.DEFAULT):
+        cells = [
+            "everything"
+            if user.all_rights
+            else _keys(
+                key
+                for grant in user.grants
+                if set(rights) & set(grant.commands)
+                for key in (*grant.write, *grant.both)
+                if not key.startswith(_EVERYBODYS)
+            )
+            for rights in (("xadd",), ("xreadgroup",), ("set", "hset"))
+        ]
+        rows.append(f"| `{user.name}` | {user.doc} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+_EVERYBODYS = (
+    streams.HEARTBEAT_PREFIX, streams.idempotency("", "")[:-2], streams.checkpoint("", "")[:-2],
+    streams.home(""),
+)  # fmt: skip
+"""Keys that every program has in its own name."""
+
+
+def _keys(found: Iterable[str]) -> str:
+    return ", ".join(f"`{streams.short(key)}`" for key in dict.fromkeys(found)) or "-"
+
+
 TABLES = {
+    "docs/acl.md": {"users": users_table},
     "docs/OPS_GOVERNOR.md": {"bounds": bounds_table},
     "docs/ledger-evidence.md": {"commands": commands_table, "user": audit_user},
     "docs/p33.md": {"reasons": reasons_table},

@@ -67,7 +67,10 @@ class Demo:
 
     @property
     def db(self):
-        return client.connect(RedisSettings(host="127.0.0.1", port=self.port))
+        settings = RedisSettings(
+            url=f"unix://{self.home}/run/redis.sock", acl_dir=str(self.home / "acl")
+        )
+        return client.connect(settings, user="admin")
 
     def symbols(self) -> list[str]:
         return json.loads(self.db.get(streams.UNIVERSE_ACTIVE) or b'{"symbols":[]}')["symbols"]

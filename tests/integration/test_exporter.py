@@ -16,12 +16,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import redis
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from ops import start
 from ops.exporter import __main__ as exporter
 from ops.exporter import standing, tally, web
 from ops.exporter.collector import Source, SystemCollector
+from ops.exporter.denials import Denials
 from ops.exporter.gates import Gates, Universe
 from ops.exporter.groups import Groups
 from ops.exporter.processes import Processes
@@ -218,6 +220,20 @@ def test_groups_are_told_as_they_are_and_what_is_unknown_is_absent(server):
     found = told(groups.read())
     assert found["quantum_group_lag_entries" + at] == 100
     assert found["quantum_group_lag_exact" + at] == 0
+
+
+def test_what_was_refused_is_counted_where_the_server_counts_it(server):
+    db = server.connect()
+    db.execute_command("ACL", "SETUSER", "few", "on", ">x", "+get", "~a")
+    few = client.connect(RedisSettings(url=server.url.replace("unix://", "unix://few:x@")))
+    before = told(Denials(db).read())
+    for command in (("GET", "b"), ("SET", "a", "1"), ("SET", "a", "2")):
+        with pytest.raises(redis.ResponseError):
+            few.execute_command(*command)
+    after = told(Denials(db).read())
+    more = {name.partition("=")[2]: after[name] - before[name] for name in after}
+    counts = "valkey_version" in db.info("server")
+    assert more == ({"auth": 0, "cmd": 2, "key": 1, "channel": 0} if counts else {})
 
 
 def test_universe_and_allowlists(server, monkeypatch):

@@ -13,6 +13,8 @@ from quantum_ops.ledger.evidence.jobs import Deadline
 from quantum_ops.ledger.evidence.resp import BrokenError, Connection, ReplyError
 
 DEFAULT_PORT = 6379
+AUDIT = "audit"
+"""The user that may read only, and whose password file lies in QUANTUM_ACL_DIR."""
 SENTINEL_PORT = 26379
 SENTINEL_S = 0.5
 """Seconds for one sentinel: a dead one must leave time for the next."""
@@ -87,7 +89,8 @@ def find(root: Path, environ: Mapping[str, str]) -> Server:
     """The server that the project's settings name, else the running system's, else the local one.
 
     ``REDIS_AUDIT_USERNAME`` and ``REDIS_AUDIT_PASSWORD`` take the place of every other login: a
-    user that may read only.
+    user that may read only. Without them and without any login it is the user ``audit`` of
+    ``QUANTUM_ACL_DIR``, or of the running system.
 
     Raises:
         ValueError: if a setting is unusable; never with a password in its text.
@@ -98,8 +101,9 @@ def find(root: Path, environ: Mapping[str, str]) -> Server:
 
     url, host = setting("REDIS_URL"), setting("REDIS_HOST")
     port = _number("REDIS_PORT", setting("REDIS_PORT"), DEFAULT_PORT)
-    if not url and not host:
-        url = places.running(root, environ).get("REDIS_URL", "")
+    named = bool(url or host)
+    ours = {} if named else places.running(root, environ)
+    url = url or ours.get("REDIS_URL", "")
     db = _number("REDIS_DB", setting("REDIS_DB"), 0)
     found = _of_url(url, db) if url else Server((host or "127.0.0.1", port), db=db)
     found = replace(
@@ -115,12 +119,25 @@ def find(root: Path, environ: Mapping[str, str]) -> Server:
             password=setting("REDIS_PASSWORD"),
         )
     if setting("REDIS_AUDIT_PASSWORD"):
-        found = replace(
+        return replace(
             found,
-            username=setting("REDIS_AUDIT_USERNAME") or "audit",
+            username=setting("REDIS_AUDIT_USERNAME") or AUDIT,
             password=setting("REDIS_AUDIT_PASSWORD"),
         )
+    users = setting("QUANTUM_ACL_DIR") or ("" if named else ours.get("QUANTUM_ACL_DIR", ""))
+    if users and not found.password:
+        return replace(found, username=AUDIT, password=_password(Path(users)))
     return found
+
+
+def _password(folder: Path) -> str:
+    path = folder / f"{AUDIT}.password"
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, ValueError):
+        raise ValueError(
+            f"QUANTUM_ACL_DIR: {path} cannot be read; make it anew: ./run acl apply"
+        ) from None
 
 
 def _of_url(url: str, db: int) -> Server:

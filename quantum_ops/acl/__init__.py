@@ -1,0 +1,1 @@
+"""Who may do what in Redis: rights, the users that have them, and how servers are told."""
