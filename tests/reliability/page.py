@@ -45,7 +45,7 @@ ELSEWHERE = """## Proven elsewhere
 | the ledger: writers killed at each step, disks that fill at each byte, two writers | `./test --faults tests/fault/test_ledger_faults.py` |
 | the ledger's consumer: kills, held-up disks, a second process | `./test --faults tests/fault/test_ledger_consumer_faults.py` |
 | the archive: kills, full disks, torn files; and whoever makes its lookup files | `./test --faults tests/fault/test_archive_faults.py tests/fault/test_lookup_kills.py` |
-| P3.3: random kills, sleepers, lost replies, servers that take no writes | `./test --faults tests/fault/test_p33_kills.py` |
+| P3.3: a killed server, lost replies, servers that take no writes, missing rights | `./test --faults tests/fault/test_p33_kills.py` |
 | auditors and their findings | `./test --faults tests/fault/test_auditor_kills.py tests/fault/test_universe_audit_kills.py` |
 | restore, killed in the middle | `./test --faults tests/fault/test_restore_kills.py` |
 | supervisord, the warden, deploys | `./test --faults tests/fault/test_supervision_kills.py tests/fault/test_warden.py tests/fault/test_deploy_faults.py` |
@@ -89,7 +89,7 @@ def _cells(one: Result) -> list[str]:
         took = f"{one.recovery_s[0]:.2f} / {one.recovery_s[1]:.2f} s"
     bad = sum(told.get(name, 0) for name in ("lost", "doubled", "late"))
     known_bad = one.scenario == "known_bad"
-    bound = "-" if bad or known_bad else f"{3 / one.trials:.1g}"
+    bound = "-" if bad or known_bad else f"{3 / one.trials:.2g}"
     return [
         one.scenario, one.machine["Server"], f"{one.trials:,}", count("acked"), count("unknown"),
         count("lost"), count("doubled"), count("late"), f"{one.fenced:,}", count("dead_letters"),

@@ -19,8 +19,8 @@ from tests.servers import Server
 CANNOT = (NoCompilerError, NoMountError)
 """Raised by scenarios that cannot be run on this machine, with what it lacks."""
 NAMES = (
-    "known_bad", "kills", "zombies", "server_kills", "power_loss", "wire", "wipes", "full_memory",
-    "full_disk", "no_descriptors", "clocks", "hostile",
+    "known_bad", "kills", "zombies", "server_kills", "power_loss", "wire", "wipes", "gate_struck",
+    "full_memory", "full_disk", "no_descriptors", "clocks", "hostile",
 )  # fmt: skip
 """Scenarios in the order of the page, each a module in tests/reliability/scenarios."""
 

@@ -20,6 +20,7 @@ BOUNDED = {
     "power_loss": 6,
     "wire": 80,
     "wipes": 4,
+    "gate_struck": 10,
     "full_memory": 1,
     "full_disk": 1,
     "no_descriptors": 2,
