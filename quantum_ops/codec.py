@@ -45,6 +45,10 @@ class Decoder(Generic[E]):
     def __init__(self, event: type[E]) -> None:
         self.event = event
         self._layouts: dict[tuple[bytes, ...], _Layout[E]] = {}
+        self._names: Sequence[bytes] = ()
+        self._layout: _Layout[E]
+        self._build: Callable[[list[str]], E]
+        self._count = 0
         fields = msgspec.structs.fields(event)
         hints = typing.get_type_hints(event, include_extras=True)
         self._fields = {field.encode_name: field.name for field in fields}
@@ -63,7 +67,12 @@ class Decoder(Generic[E]):
 
     def __call__(self, flat: Sequence[bytes]) -> E:
         """The event in ``flat``."""
-        layout = self._layouts.get(tuple(flat[::2])) or self._learn(flat)
+        names = flat[::2]
+        if names != self._names:
+            # Mostly an entry is written as the one before it: comparing is cheaper than hashing.
+            self._layout = self._layouts.get(tuple(names)) or self._learn(flat)
+            self._names, self._count = names, len(names)
+            self._build = self._layout.build
         values = flat[1::2]
         blob = b"\0".join(values)
         if len(blob) <= MAX_ENTRY_BYTES:
@@ -71,11 +80,11 @@ class Decoder(Generic[E]):
             # is unusual or wrong is taken the careful way, which names the field.
             try:
                 texts = blob.decode().split("\0")
-                if len(texts) == len(layout.names):
-                    return layout.build(texts)
+                if len(texts) == self._count:
+                    return self._build(texts)
             except (ValueError, RecursionError):
                 pass
-        return self._carefully(layout, values, len(blob))
+        return self._carefully(self._layout, values, len(blob))
 
     def _carefully(self, layout: _Layout[E], values: Sequence[bytes], size: int) -> E:
         """The event, or the error that names the field."""

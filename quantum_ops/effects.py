@@ -81,7 +81,10 @@ class Effects:
         """HSET of all of ``mapping``."""
         if len(mapping) > MAX_ARGUMENTS // 2:
             raise ValueError(f"{key}: {len(mapping)} fields; split into several effects")
-        flat = tuple(chain.from_iterable(mapping.items()))
+        if len(mapping) == 1:
+            [flat] = mapping.items()
+        else:
+            flat = tuple(chain.from_iterable(mapping.items()))
         self.commands.append((("HSET", len(flat), ()), key, flat))
 
     def hsetnx(self, key: str, field: str, value: Any) -> None:

@@ -1,9 +1,11 @@
-"""The only place that says how far work may run ahead of the server: its slices, and reads ahead.
+"""The only place that says how far work runs ahead of the server, and how long to leave it alone.
 
-Pure.
+Pure, but for the jitter.
 """
 
 from __future__ import annotations
+
+import random
 
 MOST = 128
 """Entries, however quick: the server settles them while we go on; more would keep it waiting."""
@@ -17,6 +19,8 @@ another process of the group, a claim and a retry wait for it, and so does a sto
 CLAIM_PART = 4
 """Part of the time after which others may claim an entry: a batch that takes more is not read
 ahead, so that the one behind it is in hand well before that time."""
+BACKOFF_BASE_S = 0.05
+BACKOFF_CAP_S = 2.0
 
 
 class Pace:
@@ -39,3 +43,9 @@ class Pace:
 def is_quick(batch_s: float, claim_after_s: float) -> bool:
     """Whether the next batch may be asked for before this one is handled, as the last one took."""
     return batch_s <= min(LONGEST_AHEAD_S, claim_after_s / CLAIM_PART)
+
+
+def back_off_s(attempt: int) -> float:
+    """Seconds to wait after ``attempt`` attempts that failed, one after the other; with jitter."""
+    pause_s: float = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempt, 10))
+    return pause_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

@@ -14,7 +14,6 @@ One process, one thread, one consumer. Promises (held by tests/integration/test_
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import Any
 
@@ -35,14 +34,12 @@ from quantum_ops.inbox import (
 )
 from quantum_ops.lease import Lease
 from quantum_ops.observe import BatchReport, Observer, Trouble
-from quantum_ops.pace import Pace, is_quick
+from quantum_ops.pace import Pace, back_off_s, is_quick
 
 PENDING_PAGE = 100
 CHECKPOINT_EVERY_S = 1.0
 CLAIM_EVERY_S = 2.0
 """Seconds between looks for idle entries; also the longest wait for a requeued dead letter."""
-BACKOFF_BASE_S = 0.05
-BACKOFF_CAP_S = 2.0
 
 
 class Runner:
@@ -84,7 +81,7 @@ class Runner:
         self._heard: list[tuple[BatchReport, Receipt]] = []
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
-        self._tick_due = 0.0
+        self._tick_due = 0.0 if consumer.tick else float("inf")
         self._destroyed = False
         self._submitted = False
         self._ahead_s: float | None = None
@@ -97,7 +94,7 @@ class Runner:
 
         Raises :class:`RefusedError` when the server refuses us for good.
         """
-        attempt = 0
+        attempt, handled = 0, 0
         while not self._clock.stopping():
             try:
                 self.open()
@@ -111,7 +108,7 @@ class Runner:
                 self._forget()
                 self._destroyed = True
                 # Whoever destroys it in a loop must not make us spin.
-                self._clock.wait(BACKOFF_BASE_S)
+                self._clock.wait(back_off_s(0))
             except Hold as held:
                 self._forget()
                 if not self._clock.stopping():
@@ -121,11 +118,13 @@ class Runner:
                 client.refuse_or_raise(error)
                 if not client.is_passing(error) and not isinstance(error, client.SERVER_ERRORS):
                     raise
-                attempt += 1
+                # Work that went on in between is no attempt that failed: a line that loses some
+                # replies must not be waited for as one that is gone.
+                attempt, handled = attempt + 1 if self.handled == handled else 1, self.handled
                 self._trouble("redis_away", reason=type(error).__name__, error=str(error))
                 self._on_idle("waiting")
-                pause = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(attempt, 10))
-                self._clock.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+                self._clock.wait(back_off_s(attempt))
+        self._inbox.disconnect()
         if self._consumer.teardown is not None:
             self._consumer.teardown(self._context)
 
@@ -155,7 +154,6 @@ class Runner:
             self._between(now)
         batches = self._take(now, wait=wait)
         begun_s = self._clock.monotonic_s()
-        self._read_ahead(begun_s, batches)
         size = 0
         for stream, entries in batches:
             size += len(entries)
@@ -164,7 +162,9 @@ class Runner:
                 # must be true before the state of these is fetched: a result finds its plan.
                 self.flush()
             ours, _ = self._ours(stream, entries, None)
-            self._handle(stream, *self._work.prepared(stream, ours))
+            good, events = self._work.prepared(stream, ours)
+            self._read_ahead(batches)
+            self._handle(stream, good, events)
         if size:
             self._spent_s = self._clock.monotonic_s() - begun_s
         else:
@@ -194,15 +194,16 @@ class Runner:
         self._lease.begin((stream for stream, _ in batches), asked_s)
         return batches
 
-    def _read_ahead(self, now: float, batches: list[Batch]) -> None:
+    def _read_ahead(self, batches: list[Batch]) -> None:
         """Let the server get the next batch ready while this one is handled, if that is safe.
 
         Not with a ``hold``, which is asked before anything is read; not if something is due that
         looks at all pending entries: those read ahead would be handled twice.
         """
-        due = min(self._claim_due, self._work.waiting.next_due())
-        if self._consumer.tick is not None:
-            due = min(due, self._tick_due)
+        if self._ahead_s is not None:
+            return
+        now = self._clock.monotonic_s()
+        due = min(self._claim_due, self._work.waiting.next_due(), self._tick_due)
         safe = now < due and self._consumer.hold is None and not self._clock.stopping()
         full = any(len(entries) >= self._bounds.batch for _, entries in batches)
         if full and safe and is_quick(self._spent_s, self._bounds.claim_after_s):
@@ -264,12 +265,8 @@ class Runner:
         return max(0.0, self._work.waiting.next_due() - self._clock.monotonic_s())
 
     def _block_ms(self, now: float) -> int:
-        block_s = self._bounds.block_ms / 1000
-        if self._work.waiting:
-            block_s = min(block_s, self._work.waiting.next_due() - now)
-        if self._consumer.tick is not None:
-            block_s = min(block_s, self._tick_due - now)
-        return max(1, int(block_s * 1000))
+        due = min(self._work.waiting.next_due(), self._tick_due)
+        return max(1, int(min(self._bounds.block_ms, (due - now) * 1000)))
 
     def _exchange(self, count: int, block_ms: int, *, ahead: bool = False) -> list[Batch]:
         self._commit()
@@ -390,6 +387,8 @@ class Runner:
         self._inbox.disconnect()
         self._work.forget()
         self._submitted, self._ahead_s = False, None
+        # It may go wrong again: one batch is seen through before any is read ahead.
+        self._spent_s = float("inf")
 
     def _trouble(
         self, kind: str, id_: str = "", *, stream: str = "", attempt: int = 0, reason: str = "",

@@ -15,7 +15,7 @@ from redis.exceptions import BusyLoadingError
 
 from consumers.archive import archive
 from consumers.p33 import p33
-from quantum_ops import client, codec, metrics_socket, program, runner, streams
+from quantum_ops import client, codec, metrics_socket, pace, program, streams
 from quantum_ops.consumer import consumer
 from quantum_ops.errors import PublishUnknownError
 from quantum_ops.events import PermitDecided
@@ -55,7 +55,7 @@ def run(name: str, point: str, after: int, signal_: int, patience_s: float) -> i
         program.RedisInbox = functools.partial(_trapped, _trap)  # type: ignore[misc,assignment]
     if patience_s:
         client.MARGIN_S = patience_s
-        runner.BACKOFF_BASE_S = runner.BACKOFF_CAP_S = patience_s / 20
+        pace.BACKOFF_BASE_S = pace.BACKOFF_CAP_S = patience_s / 20
     # A thread that serves metrics to nobody, made anew for each of thousands of processes.
     metrics_socket.serve = lambda *_: None  # type: ignore[assignment]
     return program.run(PROGRAMS[name])
