@@ -6,7 +6,8 @@ import argparse
 
 EPILOG = """\
 Starts servers of its own on free ports and ends them; the running system is not touched. Takes
-about 15 minutes. Prints the page to stdout, progress to stderr; exits 1 if a case failed.
+some minutes. Prints the page to stdout, progress to stderr; exits 1 if a case failed. The page has
+two parts that are measured and written apart: the first, and with --peers the table of peers.
 """
 
 
@@ -16,6 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entries", metavar="N", help="entries of a run (default 100000)")
     parser.add_argument("--pairs", metavar="N", help="runs of each case (default 5)")
     parser.add_argument("--quick", action="store_true", help="a few entries once: does it work?")
+    parser.add_argument("--peers", action="store_true", help="compare with peers, in one table")
     parser.add_argument("--only", metavar="NAME", action="append", help="this case; repeatable")
     parser.add_argument("--server", metavar="PATH", help="second server (default redis-server)")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         *(("--only", case) for case in args.only or ()),
     ):
         command += [name, value] if value else []
-    command += ["--quick"] * args.quick + ["--write"] * args.write
+    for name in ("quick", "peers", "write"):
+        command += [f"--{name}"] * getattr(args, name)
     # A process and not an import: the layers forbid this package to know the tests.
     return subprocess.call(command, cwd=ROOT)

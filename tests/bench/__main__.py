@@ -12,8 +12,9 @@ from pathlib import Path
 
 from ops import server_binary
 from quantum_ops.errors import ConfigurationError
-from tests.bench import latency, machine, pairs, place, report, sampling, workload
-from tests.bench.cases import CASES, DURABLE_CASES, LATENCY_CASES, PROFILED
+from tests.bench import comparison, latency, machine, pairs, place, report, sampling, workload
+from tests.bench.cases import CASES, DURABLE_CASES, LATENCY_CASES, OWN_CASES, PROFILED
+from tests.bench.page import WrongError
 from tests.bench.results import Profile, Report, ServerResult
 
 PAGE = machine.ROOT / "docs" / "performance.md"
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     if args.quick:
         args.entries, args.pairs = min(args.entries, QUICK_ENTRIES), 1
-    chosen = [name for name in CASES if not args.only or name in args.only]
+    chosen = [name for name in CASES if name in (args.only or OWN_CASES)]
     page = Report(
         command=shlex.join(["./run", "bench", *argv]),
         facts=machine.facts(),
@@ -42,6 +43,8 @@ def main(argv: list[str]) -> int:
     )
     # As Ctrl-C does: leave through every `finally`, which ends the servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    if args.peers:
+        return _peers(args, page)
     try:
         programs = _programs(args)
         for program in programs:
@@ -51,10 +54,32 @@ def main(argv: list[str]) -> int:
     except ConfigurationError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
         return 78
-    text = report.render(page)
+    text = comparison.replaced(report.render(page), comparison.kept(_page()))
     failures = [line for server in page.servers for line in server.failures]
-    if args.write and not failures:
-        PAGE.write_text(text, encoding="utf-8")
+    return _tell(text if args.write else report.render(page), failures, write=args.write)
+
+
+def _peers(args: argparse.Namespace, page: Report) -> int:
+    try:
+        found = comparison.measure(
+            server_binary.find().path, args.entries, page.short_entries, args.pairs, _note
+        )
+    except (ConfigurationError, pairs.CaseFailedError, WrongError) as error:
+        _note(f"FAILED {error}")
+        return 1
+    part = comparison.render(found, page.facts, page.command)
+    text = comparison.replaced(_page(), part) if args.write else part
+    return _tell(text, found.failures, write=args.write)
+
+
+def _page() -> str:
+    return PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+
+
+def _tell(text: str, failures: list[str], *, write: bool) -> int:
+    """Print the page, or write it if nothing failed; gives the exit code."""
+    if write and not failures:
+        PAGE.write_text(f"{text.rstrip()}\n", encoding="utf-8")
         _note(f"wrote {PAGE.relative_to(machine.ROOT)}")
     else:
         sys.stdout.write(text)
@@ -68,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--entries", type=_positive(100), default=100_000)
     parser.add_argument("--pairs", type=_positive(1), default=5)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--peers", action="store_true")
     parser.add_argument("--only", action="append", choices=list(CASES), metavar="NAME")
     parser.add_argument("--server", type=Path)
     parser.add_argument("--write", action="store_true")

@@ -10,10 +10,12 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import hiredis
 
 from tests.bench import workload
+from tests.bench.cases import CASES
 from tests.bench.job import SENT_OFFSET_NS
 from tests.bench.pairs import CaseFailedError, Worker, drop_group, make_group, missing
 from tests.bench.place import SERVER_CPU, Server, born_on
@@ -27,9 +29,10 @@ _MARK = b"8888888888888888888"
 class Sender:
     """Adds one event at a time and says when."""
 
-    def __init__(self, server: Server, key: str) -> None:
-        fields = workload.fields(1) | {"sent_ns": _MARK.decode()}
-        flat = [part for pair in fields.items() for part in pair]
+    def __init__(
+        self, server: Server, key: str, spell: Callable[[dict[str, str]], list[Any]]
+    ) -> None:
+        flat = spell(workload.fields(1) | {"sent_ns": _MARK.decode()})
         self._packed = hiredis.pack_command(("XADD", key, "*", *flat))
         self._socket = socket.create_connection(("127.0.0.1", server.port), timeout=10)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -46,6 +49,15 @@ class Sender:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
+
+
+def spelling(stream: str) -> Callable[[dict[str, str]], list[Any]]:
+    """How entries are written for the cases that read ``stream``."""
+    if stream != workload.TASKS:
+        return workload.flat
+    from tests.bench import tasks  # whoever measures no peers needs none installed
+
+    return tasks.message
 
 
 def measure(
@@ -79,7 +91,7 @@ def _one(server: Server, name: str, samples: int) -> list[int]:
         "count": count, "live": True,
     }  # fmt: skip
     worker = Worker(name, job)
-    sender = Sender(server, key)
+    sender = Sender(server, key, spelling(CASES[name].stream))
     try:
         worker.go()
         for _ in range(count):

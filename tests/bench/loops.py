@@ -85,6 +85,38 @@ def walrus_each(job: Job) -> Callable[[], None]:
     return run
 
 
+def walrus_effects(job: Job) -> Callable[[], None]:
+    """walrus's ConsumerGroup, one MULTI for each batch: an HSET for each entry and one ack."""
+    return _walrus_effects(job, BATCH)
+
+
+def walrus_each_effects(job: Job) -> Callable[[], None]:
+    """walrus's ConsumerGroup, one MULTI for each entry: its HSET and its ack."""
+    return _walrus_effects(job, 1)
+
+
+def _walrus_effects(job: Job, most: int) -> Callable[[], None]:
+    group, handler = _walrus(job)
+    db = group.database
+
+    def settle(part: list[Any]) -> None:
+        pipe = db.pipeline(transaction=True)
+        for _, fields in part:
+            handler(fields)
+            key = workload.state_key(fields[b"symbol"].decode())
+            pipe.hset(key, "event_id", fields[b"event_id"])
+        pipe.xack(job.key, job.group, *[id_ for id_, _ in part])
+        pipe.execute()
+
+    def run() -> None:
+        while job.seen < job.count:
+            for _, entries in group.read(count=BATCH, block=BLOCK_MS):
+                for start in range(0, len(entries), most):
+                    settle(entries[start : start + most])
+
+    return run
+
+
 def _walrus(job: Job) -> tuple[Any, Callable[[Any], None]]:
     db = walrus.Database.from_url(job.url)
     group = db.consumer_group(job.group, [job.key]).consumer(ME)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.bench import place
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("redis", "hiredis", "walrus", "msgspec", "faststream")
+PACKAGES = ("redis", "hiredis", "walrus", "msgspec", "faststream", "taskiq-redis")
 
 
 def facts() -> dict[str, str]:

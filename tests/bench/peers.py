@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import redis.asyncio
 from faststream.redis import RedisBroker, StreamSub
 
+from tests.bench import workload
 from tests.bench.job import BATCH, Job
 
 ME = "bench-1"
@@ -50,9 +52,49 @@ def batch(job: Job) -> Callable[[], None]:
     return lambda: asyncio.run(_until_done(broker, job))
 
 
-async def _until_done(broker: RedisBroker, job: Job) -> None:
+def default_effects(job: Job) -> Callable[[], None]:
+    """One HSET for each message, made by the handler; then the acknowledgement."""
+    broker = RedisBroker(job.url, logger=None)  # type: ignore[arg-type]  # None is documented
+    state: Any = redis.asyncio.Redis.from_url(job.url)
+    handler = job.handler(lambda message: message["sent_ns"])
+
+    @broker.subscriber(
+        stream=StreamSub(job.key, group=job.group, consumer=ME, max_records=BATCH, last_id=">")
+    )
+    async def handle(message: dict[str, Any]) -> None:
+        await state.hset(workload.state_key(message["symbol"]), "event_id", message["event_id"])
+        handler(message)
+
+    return lambda: asyncio.run(_until_done(broker, job, state))
+
+
+def batch_effects(job: Job) -> Callable[[], None]:
+    """The HSETs of a batch in one MULTI, made by the handler; then the acknowledgement."""
+    broker = RedisBroker(job.url, logger=None)  # type: ignore[arg-type]  # None is documented
+    state: Any = redis.asyncio.Redis.from_url(job.url)
+    handler = job.handler(lambda message: message["sent_ns"])
+
+    @broker.subscriber(
+        stream=StreamSub(
+            job.key, group=job.group, consumer=ME, batch=True, max_records=BATCH, last_id=">"
+        )
+    )
+    async def handle(messages: list[dict[str, Any]]) -> None:
+        pipe = state.pipeline(transaction=True)
+        for message in messages:
+            pipe.hset(workload.state_key(message["symbol"]), "event_id", message["event_id"])
+        await pipe.execute()
+        for message in messages:
+            handler(message)
+
+    return lambda: asyncio.run(_until_done(broker, job, state))
+
+
+async def _until_done(broker: RedisBroker, job: Job, state: Any = None) -> None:
     await broker.start()
     # Its stop waits for the last acknowledgement, so that counts here too.
     while job.seen < job.count:  # noqa: ASYNC110 - an Event set in the handler would slow it down
         await asyncio.sleep(POLL_S)
     await broker.stop()
+    if state is not None:
+        await state.aclose()

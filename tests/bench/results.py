@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: events a second, processor microseconds an event of client and server."""
+    """One run: events a second, processor microseconds an event of client and server.
+
+    ``rss_mib`` is the memory that the client held at its end.
+    """
 
     rate: float
     client_us: float
     server_us: float
+    rss_mib: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +88,20 @@ class LatencyResult:
         values = sorted(value for values in self.rounds for value in values)
         return _percentile(values, percent) / 1000
 
-    def medians_us(self) -> list[float]:
-        """The median of each round, in microseconds."""
-        return [_percentile(sorted(values), 50) / 1000 for values in self.rounds]
+    def by_round_us(self, percent: float) -> list[float]:
+        """A percentile of each round, in microseconds."""
+        return [_percentile(sorted(values), percent) / 1000 for values in self.rounds]
 
 
-def latency_ratio(case: LatencyResult, against: LatencyResult) -> Spread | None:
-    """Ratio of the p50 of ``case`` to that of ``against``, round by round; None without numbers."""
-    rounds = list(zip(case.medians_us(), against.medians_us(), strict=False))
+def latency_ratio(
+    case: LatencyResult, against: LatencyResult, percent: float = 50
+) -> Spread | None:
+    """Ratio of a percentile of ``case`` to that of ``against``, round by round.
+
+    None without numbers.
+    """
+    mine, theirs = case.by_round_us(percent), against.by_round_us(percent)
+    rounds = list(zip(mine, theirs, strict=False))
     if not rounds:
         return None
     return Spread.of([mine / theirs for mine, theirs in rounds])

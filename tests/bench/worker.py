@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import sys
 import time
+from pathlib import Path
 
 from tests.bench.cases import CASES
 from tests.bench.job import Job
@@ -41,11 +43,21 @@ def main(name: str, described: str, *, profile: bool) -> None:
         "seen": job.seen,
         "wall_s": wall_s,
         "cpu_s": cpu_s,
+        "rss_mib": _rss_mib(),
         "latencies_ns": job.latencies_ns,
         "samples": sampler.counts,
     }
     with os.fdopen(reply_fd, "wb") as reply:
         reply.write(json.dumps(said).encode() + b"\n")
+
+
+def _rss_mib() -> float:
+    """Memory that the process holds; the most it ever held where that is not told."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return pages * resource.getpagesize() / 2**20
 
 
 if __name__ == "__main__":
