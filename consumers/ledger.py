@@ -23,7 +23,7 @@ from quantum_ops.ledger import book, entry, index, outbox, spool, tags
 from quantum_ops.ledger.errors import InvalidEntryError, LedgerError
 from quantum_ops.publisher import Publisher
 from quantum_ops.settings import LedgerSettings
-from quantum_ops.signoff import intake
+from quantum_ops.signoff import intake, signed
 from quantum_ops.signoff.evidence import Evidence
 from quantum_ops.signoff.keeper import Keeper
 from quantum_ops.signoff.telling import DIFFERS, Teller
@@ -35,6 +35,8 @@ FINDINGS: dict[str, tuple[Severity, str]] = {
     "ledger_source_reused": ("warning", "another event came before under its event_id or entry id"),
     "ledger_tag_failed": ("warning", "recorded, but its git tag could not be made"),
     "ledger_spool_rejected": ("warning", "what waited in the spool can never be recorded as it is"),
+    "ledger_forged": ("critical", "a deploy in a trusted producer's name that it did not sign"),
+    "ledger_gap": ("warning", "a signed deploy came, and the one numbered before it never did"),
     DIFFERS: ("critical", "what was told of on ledger.recorded is not in the journal"),
 }
 TROUBLES = (LedgerError, OSError, sqlite3.Error)
@@ -52,6 +54,7 @@ class Desk:
     seal: book.Seal
     teller: Teller
     evidence: Evidence
+    trusted: signed.Trusted
     report: Callable[[AuditFinding], None]
     rejected: set[str] = field(default_factory=set)
 
@@ -99,6 +102,7 @@ def open_desk(context: Context) -> Desk:
         seal,
         Teller(folder, report),
         Evidence(root, folder.logs, os.environ, stale_s=settings.stale_s),
+        signed.Trusted.find(settings.producers, required=settings.require_signed),
         report,
     )
 
@@ -129,8 +133,11 @@ def record(events: Sequence[DeployCompleted], context: Context) -> dict[str, Don
         raise  # not the ledger's trouble: one of these events is to blame, delivered singly now
     except TROUBLES as error:
         raise desk.keeper.trouble(error) from error
+    gaps = _gaps(desk, events, context.entry_ids)
     for id_, receipt in receipts.items():
         done[id_] = Done(receipt, _findings(receipt, requests[id_]))
+        if id_ in gaps and receipt.outcome != "refused":
+            done[id_].findings["ledger_gap"] = gaps[id_]
     _tell(desk, context)
     for one in done.values():
         if context.settings.tags:
@@ -207,14 +214,57 @@ def _request(
 ) -> entry.Request:
     """The request of one event, with its evidence."""
     intake.check(event, now)
+    whose = _whose(desk, event, id_)
     strict = context.settings.strict
     bare = intake.request(event, id_, now, strict=strict)
     if context.attempt > 1 and index.recorded(desk.folder, bare.stream, [bare.stream_id]):
         return bare
     age_s = max(0.0, (now - (bare.occurred_at or now)).total_seconds())
     found = desk.evidence.of(event, id_, age_s, now)
+    if whose:
+        found["signed_by"] = whose
     context.alive()
     return entry.with_evidence(bare, found)
+
+
+def _whose(desk: Desk, event: DeployCompleted, id_: str) -> str:
+    """Who signed it. Raises :class:`Reject` for what is not believed, after a forgery is told."""
+    try:
+        return desk.trusted.judge(event)
+    except signed.UnsignedError as error:
+        raise Reject(str(error)) from None
+    except signed.ForgedError as error:
+        name = "ledger_forged"
+        # Told before it is buried: after a kill in between it is delivered, and told, again.
+        desk.report(
+            AuditFinding(
+                event_id=f"ledger/{name}/{id_}",
+                auditor="ledger",
+                finding=name,
+                severity=FINDINGS[name][0],
+                subject=event.event_id[:256] or id_,
+                detail=f"{event.operation[:100]}: {error}; nothing of it is recorded"[:1000],
+                evidence=(id_,),
+            )
+        )
+        raise Reject(str(error)) from None
+
+
+def _gaps(desk: Desk, events: Sequence[DeployCompleted], ids: Sequence[str]) -> dict[str, str]:
+    """By entry id, what is missing before a signed event, now that the batch is recorded."""
+    if not desk.trusted.keys:
+        return {}
+    wanted = {
+        id_: signed.before(event)
+        for id_, event in zip(ids, events, strict=True)
+        if event.producer in desk.trusted.keys and signed.before(event)
+    }
+    known = index.recorded(desk.folder, intake.SOURCE, set(wanted.values())) if wanted else set()
+    return {
+        id_: f"{missing} was never recorded: an event of this producer was lost, or left out"
+        for id_, missing in wanted.items()
+        if missing not in known
+    }
 
 
 def _record(

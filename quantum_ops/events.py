@@ -126,7 +126,8 @@ class DeployCompleted(Event, frozen=True, kw_only=True):
 
     ``event_id`` and ``occurred_at`` are optional: the entry id serves for scripts that send none.
     ``git_commit``, ``git_branch`` and ``hostname`` are the deploy's own, for a ledger that is kept
-    on another host or in another checkout.
+    on another host or in another checkout. ``producer``, ``seq`` and ``signature`` (base64) belong
+    together; :mod:`quantum_ops.signoff.signed` makes and judges them.
     """
 
     schema: ClassVar[str] = "deploy.completed/1"
@@ -153,6 +154,9 @@ class DeployCompleted(Event, frozen=True, kw_only=True):
     git_branch: str = ""
     hostname: str = ""
     strict: bool = False
+    producer: str | None = None
+    seq: int | None = None
+    signature: str | None = None
 
 
 class ApplyPlan(Event, frozen=True, kw_only=True):

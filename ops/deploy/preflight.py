@@ -8,7 +8,7 @@ from pathlib import Path
 import redis
 import walrus
 
-from ops import running, system
+from ops import running, signing, system
 from ops.daemon import BUSY_STATES, AbsentError, HungError, RefusedByDaemonError
 from ops.deploy import loading, releases, watch
 from ops.deploy.errors import UNKNOWN, UNREACHABLE, StopError
@@ -44,6 +44,7 @@ class Place:
 
 def place() -> Place:
     """The running system. Raises :class:`StopError` if there is none that can take a deploy."""
+    require_key()
     paths = Paths.find()
     current = running.read(paths.current_env)
     if current is None:
@@ -121,6 +122,14 @@ def try_release(where: Place, program: str, commit: str) -> None:
     roles = {role for text in found.values() for role in releases.roles(text)}
     loading.load(release, [f"{role}.{program}" for role in sorted(roles)], where.environ)
     loading.parse(where.paths, where.environ)
+
+
+def require_key() -> None:
+    """:class:`StopError` if deploys are to be signed and the key cannot sign."""
+    try:
+        signing.check()
+    except ValueError as error:
+        raise StopError(f"DEPLOY_SIGNING_KEY: {error}; nothing was changed") from None
 
 
 def require_ledger(where: Place) -> None:

@@ -78,6 +78,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--wait", type=output.positive, nargs="?", const=WAIT_S, default=0.0, metavar="S",
         help=f"deploy: wait until the ledger has it (default {WAIT_S:g} s), say as which operation",
     )  # fmt: skip
+    parser.add_argument(
+        "--key", metavar="FILE",
+        help="deploy: sign it with this key, as the producer that the file is called by "
+        "(default: DEPLOY_SIGNING_KEY)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seq", type=int, metavar="N",
+        help="deploy: the number of an event that was signed before, to send it once more",
+    )  # fmt: skip
     output.add_format(parser, LETTERS)
     deploy = parser.add_argument_group("fields of a deploy, as ops/ops_ledger_append.py has them")
     for name, told in ONE.items():
@@ -106,26 +115,28 @@ def run(args: argparse.Namespace) -> int:
 
 def _events(stream: Stream, args: argparse.Namespace) -> list[Event]:
     """Every event that is asked for, judged; ``ValueError`` for the first that is wrong."""
-    from ops import publishing
+    from ops import publishing, signing
     from quantum_ops import streams
 
     words, flags = list(args.words), _flags(args)
-    if stream is not streams.DEPLOY_COMPLETED and (flags or args.wait):
+    is_deploy = stream is streams.DEPLOY_COMPLETED
+    if not is_deploy and (flags or args.wait or args.key or args.seq):
         raise ValueError(f"{stream.name} takes name=value only; the options are of a deploy")
     given = [*flags, *publishing.pairs(word for word in words if word != "-")]
     if "-" not in words:
-        return [publishing.redacted(publishing.event(stream, given))]
+        one = publishing.redacted(publishing.event(stream, given))
+        return [signing.publishable(one, args.key, args.seq)] if is_deploy else [one]
     made = []
     for number, text in enumerate(_lines(), 1):
         try:
-            made.append(
-                publishing.redacted(publishing.event(stream, [*given, *publishing.line(text)]))
-            )
+            one = publishing.redacted(publishing.event(stream, [*given, *publishing.line(text)]))
         except ValueError as error:
             raise ValueError(f"line {number}: {error}; nothing was published") from None
+        made.append(one)
         if number > MAX_LINES:
             raise ValueError(f"more than {MAX_LINES} lines; nothing was published")
-    return made
+    # Numbered once all of them are judged: a refused line uses no number up.
+    return [signing.publishable(one, args.key, None) for one in made] if is_deploy else made
 
 
 def _lines() -> Iterator[str]:

@@ -17,7 +17,7 @@ REQUIRED = ("operation", "objective", "risk_class", "blast_radius", "changes_sum
 EVIDENCE = frozenset({
     "approval_timestamp", "execution_timestamp", "git_commit", "git_branch", "git_dirty",
     "hostname", "services_status", "services_logs", "proof_file", "metrics_snapshot",
-    "redis_snapshot", "evidence", "evidence_problems", "validation_problems",
+    "redis_snapshot", "evidence", "evidence_problems", "validation_problems", "signed_by",
 })  # fmt: skip
 """Fields that differ from run to run; the content digest leaves them out, so that a second run of
 the same deploy is recognised."""

@@ -21,6 +21,7 @@ ORDER = (
     "git_branch",
     "git_dirty",
     "hostname",
+    "signed_by",
     "risk_class",
     "blast_radius",
     "changes_summary",

@@ -47,6 +47,27 @@ class LedgerSettings:
         "An event that breaks a rule (a rollback of nothing, an unusable id) goes to the dead "
         "letter; false records it together with what is wrong.",
     )
+    producers: str = knob(
+        "LEDGER_PRODUCERS",
+        text,
+        "",
+        "Folder of the public keys (NAME.pub, Ed25519, PEM) of producers whose deploys are signed; "
+        "empty trusts nobody and checks nothing.",
+    )
+    require_signed: bool = knob(
+        "LEDGER_REQUIRE_SIGNED",
+        flag,
+        False,  # noqa: FBT003 - a default
+        "Only deploys that a trusted producer signed are recorded, others go to the dead letter; "
+        "false records them, marked unsigned.",
+    )
+    signing_key: str = knob(
+        "DEPLOY_SIGNING_KEY",
+        text,
+        "",
+        "File of the Ed25519 private key (NAME.pem) that signs what ./run deploy and ./run publish "
+        "deploy send, as the producer NAME; empty sends it unsigned.",
+    )
     stale_s: float = knob(
         "LEDGER_STALE_SEC",
         decimal(1, 86_400, "s"),

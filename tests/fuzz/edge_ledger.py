@@ -8,6 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import cast
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from quantum_ops import codec
+from quantum_ops.errors import DecodeError
+from quantum_ops.events import DeployCompleted
 from quantum_ops.history import attest, bundle
 from quantum_ops.history.errors import ProofError
 from quantum_ops.history.reader import Archive
@@ -24,7 +30,9 @@ from quantum_ops.ledger import (
 from quantum_ops.ledger.checkpoint import Signer, Verifier
 from quantum_ops.ledger.errors import CheckpointError, InvalidEntryError
 from quantum_ops.ledger.seal import Seal
+from quantum_ops.signoff import signed
 from tests.archive_rig import PLAN, T0, fill
+from tests.fuzz.edge_streams import PART
 from tests.fuzz.target import Target
 from tests.ledger_story import Ledger, request
 
@@ -141,13 +149,47 @@ def _pem(given: bytes) -> bool:
     return len(ed25519.from_pem(_text(given))) == ed25519.KEY_BYTES
 
 
+_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+_TRUSTED = signed.Trusted({"ci": _KEY.public_key().public_bytes_raw()}, required=True)
+
+
+@functools.cache
+def _deploys() -> dict[str, DeployCompleted]:
+    """Honest events by their ids, signed by a producer who is trusted."""
+    with tempfile.TemporaryDirectory() as name:
+        key = Path(name, "ci.pem")
+        pem = _KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        key.write_bytes(pem)
+        bare = DeployCompleted(
+            operation="P2.7", objective="o", risk_class="READ_ONLY", blast_radius="b",
+            changes_summary="c", allowed_paths=("a/", "b"), notes="n: 1",
+        )  # fmt: skip
+        made = [signed.sign(bare, key, "ci", number) for number in (1, 2)]
+        return {one.event_id: one for one in made}
+
+
+def _signed_deploy(given: bytes) -> bool:
+    event = codec.decoder(DeployCompleted)(given.split(PART))
+    whose = _TRUSTED.judge(event)
+    # Other bytes may mean the same (a list one item a line); nothing else may be believed.
+    assert _deploys().get(whose) == event, "nobody signed this"
+    return True
+
+
 def targets() -> list[Target]:
     """All of them."""
+    flats = tuple(PART.join(codec.encode(one)) for one in _deploys().values())
+    names = tuple(one.encode() for one in DeployCompleted.__struct_fields__)
     made = {name: text.encode() for name, text in _made().items()}
     lines = tuple(made[name] for name in sorted(made) if name.startswith("line"))
     spooled = canonical.dump(entry.to_json(request(4)) | {"occurred_at": "2026-01-27T06:15:30Z"})
     refused = (CheckpointError,)
     return [
+        Target(
+            "signed deploy", "codec.Decoder, signed.Trusted.judge", _signed_deploy,
+            (DecodeError, signed.ForgedError, signed.UnsignedError), flats,
+            (PART, *names, b"ci/2", b"ci", b"ops"),
+        ),
         Target("journal line", "canonical.load", _line, (ValueError,), lines, (b'"seq":1',)),
         Target("journal envelope", "canonical.envelope", _envelope, (ValueError,), lines),
         Target(
