@@ -72,6 +72,10 @@ def _usable(path: Path) -> str:
     """The producer whose key lies at ``path``; raises ``ValueError`` if it cannot sign."""
     try:
         signed.check_key(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: {error.strerror or error}; make a key: ./run permit key {path}"
+        ) from None
     except CheckpointError as error:
         raise ValueError(f"key: {error}") from None
     return signed.producer_of(path)

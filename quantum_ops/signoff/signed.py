@@ -141,10 +141,11 @@ def producer_of(key: Path) -> str:
 def check_key(key: Path) -> None:
     """Whether ``key`` can sign, before a number is used up.
 
-    Raises ``CheckpointError`` if it holds no private key, ``ValueError`` if others may read it.
+    Raises ``OSError`` if it cannot be read, ``CheckpointError`` if it holds no private key, and
+    ``ValueError`` if others may read it.
     """
-    ed25519.public(key)
     mode = key.stat().st_mode & 0o777
+    ed25519.public(key)
     if mode & 0o077:
         raise ValueError(f"{key}: others may read it (mode {mode:04o}); chmod 600 {key}")
 
