@@ -17,7 +17,7 @@ HEAD = f"""# What was broken on purpose, and what came of it
 
 Generated; do not edit. `{COMMAND}` runs every scenario in full on both servers and writes this page;
 `--only NAME` runs one of them and leaves the other rows as they are, `--scale 0.1` does a tenth.
-Each `./test` runs all of them in a bounded form (on Valkey; kills and lost power on both), `./test --faults
+Each `./test` runs all of them in a bounded form (on Valkey; kills on both), `./test --faults
 tests/reliability` in full.
 
 **How it is judged.** Producers note each event before they send it, and afterwards whether it was *acknowledged*, *failed*
@@ -125,6 +125,8 @@ def _details(name: str, kept: list[Result]) -> list[str]:
         lines.append(f"  - faults: {_told(one.faults)}")
         lines += [f"  - {label}: {_told(value)}" for label, value in one.figures.items()]
         lines += [f"  - **broken**: {what}" for what in one.broken]
+    if hasattr(module, "FOUND"):
+        lines.append(f"- {module.FOUND}.")
     return [*lines, f"- Not tested: {module.NOT_TESTED}.", ""]
 
 

