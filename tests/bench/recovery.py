@@ -186,7 +186,7 @@ def poison(trial: Trial) -> Told:
         else "gone: acknowledged, kept nowhere" if trial.settled()
         else "pending, for ever or until somebody looks"
     )  # fmt: skip
-    text = f"tried {tries} times, then {where}"
+    text = f"tried {'once' if tries == 1 else f'{tries} times'}, then {where}"
     if others is None:
         left = FEW - 1 - len([note for note in trial.handled() if note[0] == "+"])
         text += f"; {left} others not handled"
