@@ -45,6 +45,7 @@ _LATER = (
     exceptions.ClusterDownError,
     exceptions.OutOfMemoryError,
     exceptions.TryAgainError,
+    exceptions.AskError,  # and MovedError: the slot is, or goes, elsewhere
 )
 # redis-py cuts the code word off the message of errors that have a class of their own; these have
 # none and keep it.
@@ -71,8 +72,22 @@ def connect(
     :class:`ConfigurationError` for an unusable REDIS_URL, a missing password or hiredis.
     """
     settings = settings or knobs.load(RedisSettings)
+    options = connection_options(settings, block_ms=block_ms, name=name) | login(settings, user)
+    url = url_of(settings)
+    options |= tls_options(url, settings)
+    if url.startswith("sentinel://"):
+        pool: redis.ConnectionPool = _sentinel_pool(url, settings, options)
+    else:
+        pool = redis.ConnectionPool.from_url(url, **options)
+    return of_pool(pool, settings)
+
+
+def connection_options(
+    settings: RedisSettings, *, block_ms: int = 0, name: str = ""
+) -> dict[str, Any]:
+    """What :func:`connect` gives each connection; raises :class:`ConfigurationError` as it does."""
     _require_hiredis()
-    options: dict[str, Any] = {
+    return {
         "protocol": 2,
         "decode_responses": False,
         "retry": Retry(NoBackoff(), 0),
@@ -85,19 +100,16 @@ def connect(
         "driver_info": None,  # CLIENT SETINFO is unknown to 7.0 and noise in an ACL log
         "client_name": name or None,
     }
+
+
+def of_pool(pool: redis.ConnectionPool, settings: RedisSettings) -> walrus.Database:
+    """A client on ``pool``, whose connections have :func:`connection_options`."""
     wanted = Replicas(settings.wait_replicas, settings.wait_replicas_ms)
     if wanted.count and wanted.wait_ms >= settings.timeout_s * 1000:
         raise ConfigurationError(
             f"QUANTUM_WAIT_REPLICAS_MS={wanted.wait_ms} is not below REDIS_TIMEOUT_SEC="
             f"{settings.timeout_s}: each wait would count as a lost reply; lower the first"
         )
-    options |= login(settings, user)
-    url = url_of(settings)
-    options |= tls_options(url, settings)
-    if url.startswith("sentinel://"):
-        pool: redis.ConnectionPool = _sentinel_pool(url, settings, options)
-    else:
-        pool = redis.ConnectionPool.from_url(url, **options)
     made = Database(connection_pool=pool, script_dir=False)
     made.wanted = wanted
     return made

@@ -47,10 +47,12 @@ class User:
 
 SESSION: Final = (
     "ping", "echo", "select", "time", "multi", "exec", "discard", "unwatch", "wait",
+    # A client of Sentinel asks each server whether it is the master.
+    "role",
     "client|setname", "client|getname", "client|id", "client|setinfo", "acl|whoami",
 )  # fmt: skip
 """What any connection may do: nothing of it tells or changes a key."""
-LOOKING: Final = ("info", "scan", "dbsize", "role", "lastsave", "command")
+LOOKING: Final = ("info", "scan", "dbsize", "lastsave", "command")
 """What tells of the server and of the names of keys."""
 READING: Final = tuple(
     sorted(

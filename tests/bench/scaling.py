@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from tests.bench import failover, machine
+from tests.bench import failover, growth, machine
 
 PAGE = machine.ROOT / "docs" / "scaling.md"
 
@@ -24,6 +24,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", choices=list(PARTS), help="this part alone")
     parser.add_argument("--flavour", choices=["valkey", "redis7"], default="valkey")
     parser.add_argument("--rounds", type=int, default=20, help="failovers of each kind")
+    parser.add_argument("--entries", type=int, default=10_000_000, help="most in the stream")
+    parser.add_argument("--groups", type=int, default=100, help="most groups on it")
     args = parser.parse_args(argv)
     # Told to stop, whatever a part holds open is closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -53,6 +55,7 @@ def put(name: str, text: str) -> None:
 
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "failover": lambda args: failover.measure(args.flavour, args.rounds),
+    "growth": lambda args: growth.measure(args.entries, args.groups),
 }
 
 

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from quantum_ops.ledger.evidence import commands, resp, snapshot
+from quantum_ops.ledger.evidence import server as evidence_server
 from tests import servers
 from tests.evidence_rig import Host, soon
 
@@ -239,3 +240,10 @@ def test_the_master_is_asked_of_the_sentinels(tmp_path):
     found = snapshot.look(["PING"], tmp_path, environ, soon())
     assert found.fields == {"redis_snapshot": "# redis-cli PING\nPONG\n"}
     assert found.problems == []
+
+
+def test_service_and_database_of_a_sentinel_url_are_told_apart(tmp_path):
+    environ = {"REDIS_URL": "sentinel://u:p@h1:1,h2/my%20master/3", "QUANTUM_ENV_DIR": "/none"}
+    found = evidence_server.find(tmp_path, environ)
+    assert (found.service, found.db, found.username) == ("my master", 3, "u")
+    assert found.sentinels == (("h1", 1), ("h2", 26379))

@@ -153,7 +153,10 @@ def _of_url(url: str, db: int) -> Server:
         if parts.scheme == "sentinel":
             hosts = parts.netloc.rpartition("@")[2].split(",")
             sentinels = tuple(_host(one) for one in hosts)
-            return Server(sentinels[0], username, password, db, sentinels=sentinels, service=path)
+            service, _, number = path.partition("/")
+            db = _number("REDIS_URL's db", number, db)
+            named = urllib.parse.unquote(service)
+            return Server(sentinels[0], username, password, db, sentinels=sentinels, service=named)
         if parts.scheme in {"redis", "rediss"}:
             where = (parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT)
             db = _number("REDIS_URL's db", path, db)
