@@ -275,8 +275,10 @@ def _sentinel_pool(url: str, settings: RedisSettings, options: dict[str, Any]) -
         urllib.parse.unquote(service),
         login={name: value for name, value in own.items() if value},
         options={
-            "username": urllib.parse.unquote(user) or settings.username or None,
-            "password": urllib.parse.unquote(password) or settings.password or None,
+            "username": urllib.parse.unquote(user) or settings.username or options.get("username"),
+            "password": urllib.parse.unquote(password)
+            or settings.password
+            or options.get("password"),
             **options,
             "db": int(number) if number else settings.db,
         },
