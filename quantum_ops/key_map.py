@@ -35,24 +35,28 @@ _OF_STREAM: Final = {
     streams.PERMIT_DECIDED: PLAN,
     streams.OPS_PROCESS: OPS,
 }
-# The longest prefix that fits decides.
-_PREFIXES: Final = {
-    "quantum:cfg:universe:": UNIVERSE,
-    "quantum:ops:universe_audit:": UNIVERSE,
-    "quantum:permit:": PLAN,
-    "quantum:ops:p33:": PLAN,
-    "quantum:ops:order_proof:": PLAN,
-    "quantum:ops:permit_audit:": PLAN,
-    "quantum:ops:positions:": PLAN,
-    "quantum:state:positions:": PLAN,
-    "quantum:position:ledger:": PLAN,
-    "quantum:cooldown:": PLAN,
-    "quantum:reconcile:": PLAN,
-    "quantum:ops:ledger:": DEPLOY,
-    "quantum:ops:": OPS,
+# Beginnings of names, behind what all of ours begin with; the longest that fits decides.
+_ROOT: Final = streams.EVERYTHING.removesuffix("*")
+_FAMILIES: Final = {
+    "cfg:universe:": UNIVERSE,
+    "ops:universe_audit:": UNIVERSE,
+    "permit:": PLAN,
+    "ops:p33:": PLAN,
+    "ops:order_proof:": PLAN,
+    "ops:permit_audit:": PLAN,
+    "ops:positions:": PLAN,
+    "state:positions:": PLAN,
+    "position:ledger:": PLAN,
+    "cooldown:": PLAN,
+    "reconcile:": PLAN,
+    "ops:ledger:": DEPLOY,
+    "ops:": OPS,
 }
-_FOLLOWING: Final = ("quantum:ops:checkpoint:", "quantum:ops:published:", "quantum:ops:refilled:")
+_FOLLOWING: Final = tuple(
+    _ROOT + start for start in ("ops:checkpoint:", "ops:published:", "ops:refilled:")
+)
 """Keys that name a stream, whose group they follow: by name, as ``checkpoint:p33:apply.plan``."""
+_PREFIXES: Final = {_ROOT + start: group for start, group in _FAMILIES.items()}
 _UNREPLICATED: Final = streams.unreplicated("")
 
 
