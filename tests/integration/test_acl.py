@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import os
+import subprocess
+import sys
 from functools import cache
 
 import pytest
@@ -324,3 +327,42 @@ def test_a_server_whose_users_differ_is_told_user_by_user(guarded):
         told
     )
     assert "warden has another password than its file" in told
+
+
+@pytest.mark.needs_redis7
+def test_a_server_of_your_own_is_given_its_users_and_programs_connect_as_themselves(tmp_path):
+    flavour = "redis7"
+    # given the file as it is printed for it
+    folder = tmp_path / "passwords"
+    environ = {**os.environ, "QUANTUM_ACL_DIR": str(folder), "QUANTUM_HOME": str(tmp_path / "home")}
+
+    def acl(*argv):
+        return subprocess.run(
+            [sys.executable, "-m", "ops", "acl", *argv],
+            env=environ, text=True, capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    shown = acl("show", "--server", generation(flavour), "--default", "spec")
+    assert shown.returncode == 0, shown.stderr
+    path = tmp_path / "users.acl"
+    path.write_text(shown.stdout)
+    server = Server(flavour, "--aclfile", str(path))
+    try:
+        environ["REDIS_URL"] = server.url
+        # then each program comes in by its own name
+        settings = RedisSettings(url=server.url, acl_dir=str(folder))
+        for name in ("p33", "operator", "admin"):
+            db = client.connect(settings, user=name)
+            assert db.execute_command("ACL", "WHOAMI") == name.encode()
+            db.connection_pool.disconnect()
+        assert acl("check").stdout == "every user is as it should be\n"
+        # and what somebody changes there is told
+        admin = client.connect(settings, user="admin")
+        admin.execute_command("ACL", "SETUSER", "p33", "+flushall")
+        differs = acl("check")
+        assert differs.returncode == 3
+        assert "p33: has rights that it should not have: " in differs.stdout
+        assert acl("apply").returncode == 78, "a server of your own is yours to change"
+        admin.connection_pool.disconnect()
+    finally:
+        server.close()

@@ -158,6 +158,37 @@ def test_without_settings_the_running_system_s_server_is_asked(host, tmp_path):
     assert str(places.supervisor_socket(host.root, environ)) == "/x/supervisor.sock"
 
 
+def test_evidence_is_the_user_audit_where_there_are_users(host, tmp_path):
+    folder = tmp_path / "acl"
+    folder.mkdir()
+    (folder / "audit.password").write_text("of the file\n")
+    # given a running system with users: nothing is set, its file says where they are
+    run = tmp_path / "var" / "run"
+    run.mkdir(parents=True)
+    (run / "current.env").write_text(f"REDIS_URL=unix:///x/redis.sock\nQUANTUM_ACL_DIR={folder}\n")
+    host.environ.pop("REDIS_URL", None)
+    host.environ["QUANTUM_HOME"] = str(tmp_path / "var")
+    found = server.find(host.root, host.environ)
+    assert (found.where, found.username, found.password) == (
+        "/x/redis.sock",
+        "audit",
+        "of the file",
+    )
+    # a server of somebody's own is not given the passwords of ours
+    host.environ["REDIS_URL"] = "redis://far:1/0"
+    assert server.find(host.root, host.environ).password == ""
+    # unless they are said to be its; a login of its own wins
+    host.environ["QUANTUM_ACL_DIR"] = str(folder)
+    assert server.find(host.root, host.environ).username == "audit"
+    host.environ["REDIS_URL"] = "redis://u:pw@far:1/0"
+    assert server.find(host.root, host.environ).username == "u"
+    # and a file that cannot be read is told, with the cure
+    host.environ["REDIS_URL"] = "redis://far:1/0"
+    (folder / "audit.password").unlink()
+    with pytest.raises(ValueError, match=r"\./run acl apply"):
+        server.find(host.root, host.environ)
+
+
 def test_the_places_are_those_of_run(monkeypatch, tmp_path):
     from ops.paths import Paths
 
