@@ -69,10 +69,12 @@ class Operated:
         )
 
     def close(self) -> None:
-        """End both."""
+        """End both; every program's rights must have been enough for all that it did."""
         self.prometheus.close()
+        denied = self.system.denials()
         self.system.verb("stop")
         self.system.close()
+        assert denied == []
 
 
 __all__ = ["ROOT", "Operated"]

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+import redis
 import requests
 
 from ops.demo.exchange import Failures, serve
@@ -23,6 +24,7 @@ from ops.demo.listing import symbol_row
 from ops.demo.plans import KINDS, TRADED, Plans
 from ops.demo.trading import TradingSide
 from quantum_ops import client, codec, streams
+from quantum_ops.errors import ConfigurationError
 from quantum_ops.settings import RedisSettings
 from tests.contract.reference import ROOT
 from tests.p33_rig import P33Rig, publish_universe
@@ -72,6 +74,19 @@ class Demo:
         )
         return client.connect(settings, user="admin")
 
+    def denials(self) -> list[object]:
+        """What the server refused to its users, if it is up: every program has rights enough."""
+        try:
+            db = self.db
+        except ConfigurationError:
+            return []
+        try:
+            return [(row["username"], row["object"]) for row in db.execute_command("ACL", "LOG")]
+        except redis.RedisError:
+            return []
+        finally:
+            db.connection_pool.disconnect()
+
     def symbols(self) -> list[str]:
         return json.loads(self.db.get(streams.UNIVERSE_ACTIVE) or b'{"symbols":[]}')["symbols"]
 
@@ -80,8 +95,10 @@ class Demo:
 def demo():
     made = Demo()
     yield made
+    denied = made.denials()
     made.ops("stop")
     shutil.rmtree(made.home)
+    assert denied == []
 
 
 @pytest.mark.slow
