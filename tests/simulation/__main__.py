@@ -22,7 +22,7 @@ from tests.simulation.protocols import BAD
 from tests.simulation.world import simulate
 
 FULL = 100_000
-FULL_BAD = 1_000
+FULL_BAD = 200
 CHUNK = 250
 SHOWN = 20
 
@@ -80,7 +80,8 @@ def _chunks(first: int, count: int) -> Iterator[range]:
         yield range(start, min(start + CHUNK, first + count))
 
 
-def _many(first: int, count: int, protocol: str, jobs: int) -> Tally:
+def _many(first: int, count: int, protocol: str, jobs: int, until_s: float) -> Tally:
+    """Simulate ``count`` seeds, or as many as there is time for."""
     total = Tally()
     with ProcessPoolExecutor(jobs) as pool:
         for tally in pool.map(run, _chunks(first, count), (protocol for _ in range(count))):
@@ -89,6 +90,9 @@ def _many(first: int, count: int, protocol: str, jobs: int) -> Tally:
                 print(f"seed {seed}: {wrong[0]}\n  python -m tests.simulation --seed {seed}")
             if not protocol and total.seeds % 5_000 == 0:
                 print(f"{total.seeds} seeds, {len(total.failed)} failed", file=sys.stderr)
+            if time.monotonic() >= until_s:
+                pool.shutdown(cancel_futures=True)
+                break
     return total
 
 
@@ -104,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--protocol", choices=tuple(BAD), default="", help="a bad one instead")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes")
     parser.add_argument("--full", action="store_true", help=f"{FULL} seeds, and the bad protocols")
     parser.add_argument("--write", action="store_true", help="write docs/simulation.md")
     asked = parser.parse_args(arguments)
@@ -111,9 +116,11 @@ def main(arguments: list[str] | None = None) -> int:
         return show(asked.seed, asked.protocol)
     began = time.monotonic()
     facts = machine.facts()
-    total = _many(asked.first, FULL if asked.full else asked.seeds, asked.protocol, asked.jobs)
+    count = FULL if asked.full else asked.seeds
+    until_s = began + 60 * asked.minutes
+    total = _many(asked.first, count, asked.protocol, asked.jobs, until_s)
     caught = {
-        name: len(_many(asked.first, FULL_BAD, name, asked.jobs).failed)
+        name: len(_many(asked.first, FULL_BAD, name, asked.jobs, float("inf")).failed)
         for name in (BAD if asked.full else ())
     }
     took_s = time.monotonic() - began

@@ -34,7 +34,10 @@ class Blocked:
 
 
 class Server:
-    """Keys of three kinds: bytes, hashes (dict), streams, with expiry; groups; scripts."""
+    """Keys of three kinds: bytes, hashes (dict), streams, with expiry; groups; scripts.
+
+    ``news`` goes up with whatever a blocked read may have waited for.
+    """
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.now_ms = now_ms
@@ -42,6 +45,7 @@ class Server:
         self.expires_ms: dict[bytes, int] = {}
         self.scripts: dict[bytes, bytes] = {}
         self.delivered: set[tuple[bytes, bytes, Id]] = set()
+        self.news = 0
 
     def execute(self, command: list[bytes]) -> Any:
         """The reply to one command; error replies are values of :class:`ReplyError`."""
@@ -130,6 +134,7 @@ class Server:
         return (self.typed(args[0], dict) or {}).get(args[1])
 
     def _del(self, args: list[bytes]) -> Any:
+        self.news += 1
         return sum(self.value(key) is not None and bool(self._drop(key)) for key in args)
 
     def _drop(self, key: bytes) -> bool:
@@ -146,6 +151,7 @@ class Server:
         return 1
 
     def _flushall(self, _args: list[bytes]) -> Any:
+        self.news += 1
         self.keys.clear()
         self.expires_ms.clear()
         return OK
@@ -153,6 +159,7 @@ class Server:
     # --- streams ----------------------------------------------------------------------------
 
     def _xadd(self, args: list[bytes]) -> Any:
+        self.news += 1
         stream = self.typed(args[0], Stream)
         if stream is None:
             stream = self.keys[args[0]] = Stream()
@@ -194,6 +201,7 @@ class Server:
         return [[text(one), flat] for one, flat in stream.entries.items() if low <= one <= high]
 
     def _xgroup(self, args: list[bytes]) -> Any:
+        self.news += 1
         verb, key, name = args[0].upper(), args[1], args[2]
         stream = self.typed(key, Stream)
         if verb == b"CREATE":

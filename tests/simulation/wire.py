@@ -46,8 +46,9 @@ class Network:
     def serve(self, command: list[bytes], link: Link | None = None) -> Any:
         """Execute one command, then whoever waited for what it brought."""
         self.served += 1
+        news = self.server.news
         reply = self.server.execute(command)
-        if not isinstance(reply, Blocked):
+        if self.server.news != news:
             for other in [one for one in self.links if one.blocked is not None and one is not link]:
                 other.look_again()
         return reply
