@@ -107,7 +107,7 @@ def random_step(random, known, last):
     kind = random.choice(
         ("add", "add", "add", "read", "read", "read", "settle", "settle", "submit", "pending",
          "reread", "claim", "claim", "check", "delete", "trim", "destroy", "groups", "groups",
-         "forget", "requeue", "flush")
+         "forget", "requeue", "flush", "renew", "ahead")
     )  # fmt: skip
     some = random.choice(known[key] or [b"5-5"])
     if kind == "add":
@@ -128,6 +128,8 @@ def random_step(random, known, last):
     return {
         "flush": ("told", "FLUSHALL"),
         "pending": (number, "pending", key, some, 3),
+        "renew": (number, "renew", key, known[key][-4:]),
+        "ahead": ("ahead", number, random.choice((1, 3))),
         "reread": (number, "reread", key, some),
         "claim": (number, "claim", key, random.choice((0, 10**9))),
         "check": (number, "checkpoint"),
@@ -155,6 +157,10 @@ def requeue(side, key, id_):
 def step(side, doing):
     if doing[0] == "told":
         return side.told(*doing[1:])
+    if doing[0] == "ahead":
+        # What is asked for ahead comes with the next exchange, behind what was settled before it.
+        _, number, count = doing
+        return [side.call(number, "read_ahead", count), side.call(number, "exchange", {}, count, 0)]
     if doing[0] == "requeue":
         return requeue(side, *doing[1:])
     return side.call(doing[0], *doing[1:])

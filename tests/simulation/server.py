@@ -310,6 +310,8 @@ class Server:
         stream, group = self.group(args[0], args[1])
         one, options, now_ms = parse(args[4]), [part.upper() for part in args[5:]], self.now_ms()
         known = group.pending.get(one)
+        if known is None and b"FORCE" not in options:
+            return []
         held = Held(args[2], now_ms, known.deliveries if known else 1)
         if b"IDLE" in options:
             held.at_ms = now_ms - int(options[options.index(b"IDLE") + 1])
