@@ -13,6 +13,7 @@ import time
 
 from tests.bench import machine
 from tests.mutation import page
+from tests.mutation.operators import Mutant
 from tests.mutation.run import run
 from tests.mutation.targets import TARGETS
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, help="only each N-th mutant (1: all)")
     parser.add_argument("--suites", nargs="+", help="tests that have to notice, instead of its own")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
+    parser.add_argument("--again", action="store_true", help="only what survived the last time")
     parser.add_argument("--write", action="store_true", help="write docs/mutation.md")
     asked = parser.parse_args(arguments)
     modules = asked.modules or list(TARGETS)
@@ -37,14 +39,19 @@ def main(arguments: list[str] | None = None) -> int:
     for suites in dict.fromkeys(suites_of.values()):
         mine = [module for module in modules if suites_of[module] == suites]
         began = time.monotonic()
-        loop = run(mine, suites, lambda number, _mutant: number % asked.every == 0, asked.jobs)
+        lived = page.survivors(mine) if asked.again else None
+
+        def chosen(number: int, mutant: Mutant, lived: set[str] | None = lived) -> bool:
+            return number % asked.every == 0 if lived is None else mutant.key in lived
+
+        loop = run(mine, suites, chosen, asked.jobs)
         if loop.broken:
             print(loop.broken, file=sys.stderr)
             return 2
         found += loop.found
         print(f"{len(mine)} modules, {time.monotonic() - began:.0f} s")
         if asked.write:
-            page.keep(loop.found, facts, asked.every)
+            page.keep(loop.found, facts, asked.every, again=asked.again)
     return page.summary(found)
 
 

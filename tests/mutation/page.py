@@ -26,10 +26,28 @@ UNTOLD = {
 TEXT = Path(__file__).with_name("page.md")
 
 
-def keep(found: list[Found], facts: dict[str, str], every: int) -> None:
-    """Keep what was found, module by module, and make the page anew."""
+def survivors(modules: list[str]) -> set[str]:
+    """Keys of the mutants that survived the last run of ``modules``."""
+    rows = [json.loads((FOLDER / f"{one}.json").read_text(encoding="utf-8")) for one in modules]
+    return {
+        f"{row['module']}: {text} [{change}]"
+        for row in rows
+        for _, text, change, _ in row["survivors"]
+    }
+
+
+def keep(found: list[Found], facts: dict[str, str], every: int, *, again: bool = False) -> None:
+    """Keep what was found, module by module, and make the page anew.
+
+    ``again``: only survivors of the kept run were tried; what was killed before stays killed.
+    """
     FOLDER.mkdir(exist_ok=True)
     for one in found:
+        if again:
+            before = json.loads((FOLDER / f"{one.module}.json").read_text(encoding="utf-8"))
+            killed = before["counts"].get(KILLED, 0)
+            one.counts[KILLED] = one.counts.get(KILLED, 0) + killed
+            every = before["every"]
         row = {**asdict(one), "machine": facts, "every": every}
         text = json.dumps(row, indent=1, sort_keys=True)
         (FOLDER / f"{one.module}.json").write_text(text + "\n", encoding="utf-8")

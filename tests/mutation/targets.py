@@ -15,6 +15,7 @@ RUNNER = (
     "tests/integration/test_promises_of_raw.py",
     "tests/unit/test_simulation.py",
 )
+IDS = ("tests/unit/test_ledger_ids.py", "tests/unit/test_ledger_canonical.py")
 LEDGER = (
     "tests/unit/test_ledger_canonical.py",
     "tests/unit/test_ledger_merkle.py",
@@ -39,7 +40,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "quantum_ops.p33.decision": DECISION,
     "quantum_ops.ledger.journal": LEDGER,
     "quantum_ops.ledger.canonical": LEDGER,
-    "quantum_ops.ledger.ids": LEDGER,
+    "quantum_ops.ledger.ids": IDS,
     "quantum_ops.ledger.merkle": LEDGER,
     "quantum_ops.ledger.entry": LEDGER,
 }
