@@ -45,8 +45,8 @@ def keep(found: list[Found], facts: dict[str, str], every: int, *, again: bool =
     for one in found:
         if again:
             before = json.loads((FOLDER / f"{one.module}.json").read_text(encoding="utf-8"))
-            killed = before["counts"].get(KILLED, 0)
-            one.counts[KILLED] = one.counts.get(KILLED, 0) + killed
+            # By what is left, not by what was tried: lines of the same text are tried together.
+            one.counts[KILLED] = sum(before["counts"].values()) - len(one.survivors)
             every = before["every"]
         row = {**asdict(one), "machine": facts, "every": every}
         text = json.dumps(row, indent=1, sort_keys=True)
