@@ -7,6 +7,10 @@ import shutil
 import signal
 import sys
 import urllib.parse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quantum_ops.settings import RedisSettings
 
 raw = True
 
@@ -34,7 +38,7 @@ def run_raw(argv: list[str]) -> int:
         if url.password and not elsewhere:
             # In the environment and not as an argument: `ps` shows arguments to everybody.
             os.environ["REDISCLI_AUTH"] = urllib.parse.unquote(url.password)
-        where = [] if elsewhere else arguments(url)
+        where = [] if elsewhere else [*arguments(url), *_files(url_of(found), found)]
         known = {} if elsewhere or password else login(found, user or OPERATOR)
         if known:
             os.environ["REDISCLI_AUTH"] = known["password"]
@@ -57,6 +61,15 @@ def run_raw(argv: list[str]) -> int:
         sys.stdout.buffer,
         tty=sys.stdout.isatty(),
     )
+
+
+def _files(url: str, wanted: RedisSettings) -> list[str]:
+    """The files of TLS as redis-cli takes them."""
+    from quantum_ops.redis_url import tls_options
+
+    names = {"ssl_ca_certs": "--cacert", "ssl_certfile": "--cert", "ssl_keyfile": "--key"}
+    found = tls_options(url, wanted)
+    return [word for name, flag in names.items() if name in found for word in (flag, found[name])]
 
 
 def names_server(argv: list[str]) -> bool:

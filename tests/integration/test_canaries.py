@@ -22,6 +22,9 @@ from tests.servers import Server
 from tests.supervised import System, free_port
 from tests.waiting import wait_until
 
+# A whole system, and a dozen verbs on it: on a busy machine that takes its time.
+pytestmark = [pytest.mark.slow, pytest.mark.whole, pytest.mark.timeout(400)]
+
 REDIS, API_KEY, API_SECRET, RECONCILE, AUDIT, URL_LOGIN, NOTE = (
     f"canary{number}f00d5eed" for number in range(7)
 )
@@ -76,9 +79,11 @@ class Planted:
             found[f"{name} raw"] = base64.b64decode(body)[-32:]
         return found | {"login of a URL": URL_LOGIN.encode(), "a note": NOTE.encode()}
 
-    def verb(self, *argv: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def verb(
+        self, *argv: str, timeout_s: float = 90, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a verb, and remember what it said."""
-        done = self.system.verb(*argv, **environ)
+        done = self.system.verb(*argv, timeout_s=timeout_s, **environ)
         self.said[f"{' '.join(argv)} {sorted(environ)}"] = (done.stdout + done.stderr).encode()
         return done
 
@@ -139,7 +144,7 @@ class Planted:
 def planted():
     made = Planted()
     try:
-        started = made.verb("start", "--wait", "90")
+        started = made.verb("start", "--wait", "150", timeout_s=180)
         assert "canary" not in started.stdout + started.stderr
         _live(made)
         yield made
@@ -204,7 +209,6 @@ def around(planted: Planted, lines: list[str]) -> list[bytes]:
     return told
 
 
-@pytest.mark.slow
 def test_every_place_was_looked_at_and_holds_what_it_should(planted):
     """A search that looks nowhere finds nothing."""
     said = planted.said
@@ -220,7 +224,6 @@ def test_every_place_was_looked_at_and_holds_what_it_should(planted):
     del planted.said["planted"]
 
 
-@pytest.mark.slow
 def test_no_secret_is_said_served_or_shown(planted):
     told = [
         line
@@ -239,7 +242,6 @@ def test_no_secret_is_said_served_or_shown(planted):
     assert bad == [], around(planted, bad)
 
 
-@pytest.mark.slow
 def test_no_secret_stands_in_a_file_that_others_may_read(planted):
     held = [line.partition(" in file ") for line in found(planted, "file ")]
     archive = str(planted.system.home / "archive")
@@ -257,7 +259,6 @@ def test_no_secret_stands_in_a_file_that_others_may_read(planted):
         )
 
 
-@pytest.mark.slow
 def test_only_a_program_that_needs_a_secret_has_it_in_its_environment(planted):
     # given the settings in a file, nobody's environment holds them but for the server's address
     assert {line.partition(" in ")[0] for line in found(planted, "environ ")} <= {

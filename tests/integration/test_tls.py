@@ -153,6 +153,9 @@ def test_programs_and_verbs_end_with_one_line_that_names_the_cure(server, strang
         assert "let REDIS_TLS_CA name the file" in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
     assert ends("ops", "lag", REDIS_TLS_CA=str(ca.ca)).returncode == 0
+    # And the system's redis-cli is handed the same files
+    asked = ends("ops", "redis-cli", "PING", REDIS_TLS_CA=str(ca.ca))
+    assert asked.stdout == "PONG\n", asked.stderr
 
 
 def test_the_ledgers_evidence_asks_over_the_same_tls(server, ca, stranger, tmp_path):
