@@ -23,6 +23,7 @@ from tests.cluster_rig import Cluster
 from tests.waiting import wait_until
 
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
+pytestmark = pytest.mark.timeout(1800 if FULL else 120)
 RUNTIME = RuntimeSettings(block_ms=100, claim_after_s=2.0, retry_cap_s=1.0)
 PLAN = key_map.PLAN
 

@@ -24,6 +24,7 @@ from tests.p33_rig import P33Rig, hold, publish_universe
 from tests.sentinel_rig import Rig
 
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
+pytestmark = pytest.mark.timeout(1800 if FULL else 120)
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis7"] if FULL else ["valkey"])
