@@ -13,6 +13,10 @@ from quantum_ops import streams
 PENDING_OLD_S = 300.0
 """Seconds after which an entry that was delivered and not acknowledged is worth a look."""
 
+TEARS = (7, 0)
+"""The series of redis whose torn transactions come back (tests/reliability/test_torn_transaction);
+Valkey 9.1 is free of it, those between were not looked at."""
+
 
 def reachable(seen: Snapshot) -> Iterator[Finding]:
     """Whether it answers, and lets us look."""
@@ -82,6 +86,14 @@ def persistence(seen: Snapshot) -> Iterator[Finding]:
                 f"{name} is {info[name]}: it could not write its file",
                 "make room on its disk and read its log",
             )
+    flavour = seen.server.flavour
+    if flavour and flavour.name == "redis" and flavour.version[:2] == TEARS:
+        yield note(
+            "persistence",
+            f"{flavour} may apply a transaction twice that a power loss tore (docs/reliability.md)",
+            "after a power loss, before you start it: "
+            "redis-check-aof --fix appendonlydir/appendonly.aof.manifest",
+        )
     used, most = _int(info.get("used_memory")), _int(info.get("maxmemory"))
     if most and used > 0.9 * most:
         yield problem(

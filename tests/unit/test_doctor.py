@@ -114,6 +114,12 @@ RED = [
     (server_checks.persistence, with_config("appendfsync", "everysec"), "problem", "everysec"),
     (server_checks.persistence, with_config("no-appendfsync-on-rewrite", "yes"), "warning", "yes"),
     (server_checks.persistence, with_config("maxmemory-policy", "allkeys-lru"), "problem", "lru"),
+    (
+        server_checks.persistence,
+        with_server(flavour=Flavour("redis", (7, 0, 15))),
+        "note",
+        "a transaction twice",
+    ),
     (server_checks.persistence, with_info(aof_last_write_status="err"), "problem", "err"),
     (server_checks.persistence, with_info(maxmemory="1000", used_memory="950"), "problem", "used"),
     (server_checks.rights, with_server(has_no_password=True), "problem", "no password"),
