@@ -15,6 +15,7 @@ FOLDER = ROOT / "docs" / "simulation"
 PAGE = ROOT / "docs" / "simulation.md"
 TEXT = Path(__file__).with_name("page.md")
 NEVER = "Not run yet on this code.\n"
+GOALS = {"seeds": 100_000, "programs": 5_000}
 
 
 def keep(part: str, **found: Any) -> None:
@@ -52,6 +53,7 @@ def _simulation(found: Any) -> str:
         "**seeds that went wrong**": f"**{found['failures']}**",
     }
     lines = ["| in all seeds | |", "| --- | ---: |", *(f"| {a} | {b} |" for a, b in rows.items())]
+    lines += ["", goal("seeds", found["seeds"])]
     if found["failures"]:
         lines += ["", "They failed:", ""]
         lines += [f"- `--seed {seed}`: {wrong[0]}" for seed, wrong in found["failed"]]
@@ -70,6 +72,7 @@ def _stateful(found: Any) -> str:
         for one in found["servers"]
     ]
     total = sum(one["programs"] for one in found["servers"])
+    lines += ["", goal("programs", total)]
     if not any(one["failed"] for one in found["servers"]):
         lines += ["", f"{bound(total)} programs fail."]
     return "\n".join([*lines, "", *_facts(found), ""])
@@ -81,6 +84,13 @@ def _soak(found: Any) -> str:
     lines += ["", "**It held.**" if not found["broken"] else "**It did not hold:**"]
     lines += [f"- {one}" for one in found["broken"]]
     return "\n".join([*lines, "", *_facts(found), ""])
+
+
+def goal(what: str, count: int) -> str:
+    """Whether as many were run as are promised."""
+    wanted = GOALS[what]
+    met = "met" if count >= wanted else "**missed** so far"
+    return f"The goal of {wanted} {what} is {met}."
 
 
 def bound(trials: int) -> str:
