@@ -51,6 +51,7 @@ class Server:
         self.options = options
         self._env = env
         self.process: subprocess.Popen[bytes] | None = None
+        self._clients: list[walrus.Database] = []
         self.start()
 
     def start(self) -> None:
@@ -68,7 +69,7 @@ class Server:
     def _answers(self) -> bool:
         if not self.socket.exists():
             return False
-        db = self.connect()
+        db = client.connect(RedisSettings(url=self.url))
         try:
             return bool(db.ping())
         except redis.RedisError:
@@ -77,8 +78,9 @@ class Server:
             db.connection_pool.disconnect()
 
     def connect(self, **options: object) -> walrus.Database:
-        """A client of this server, as the product builds it."""
-        return client.connect(RedisSettings(url=self.url), **options)
+        """A client of this server, as the product builds it; ``close`` closes it."""
+        self._clients.append(client.connect(RedisSettings(url=self.url), **options))
+        return self._clients[-1]
 
     def kill(self) -> None:
         """kill -9."""
@@ -87,7 +89,9 @@ class Server:
         self.process.wait()
 
     def close(self) -> None:
-        """End it and remove its folder."""
+        """End it and what is connected to it, and remove its folder."""
+        for one in self._clients:
+            one.connection_pool.disconnect()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_reference_tables_are_in_step_with_the_code(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     cure = "run: python -m tests.contract.reference"
     assert reference.rendered(path, text) == text, cure
+
+
+def test_every_package_is_part_of_what_is_built():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {shown(path.parent).replace("/", ".") for path in SOURCES if path.stem == "__init__"}
+    assert set(listed["packages"]) == found
+    assert {shown(path.parent).replace("/", ".") for path in SOURCES} == found
+    assert set(listed["package-data"]) <= found
 
 
 def test_layers_are_kept():

@@ -83,6 +83,7 @@ def test_the_user_that_the_page_shows_can_work_and_cannot_write_plans(server):
     script = "return redis.call('XADD', KEYS[1], '*', 'plan_id', '2')"
     with pytest.raises(redis.ResponseError, match=r"(?i)perm|can't access"):
         user.eval(script, 1, streams.APPLY_PLAN.key)
+    user.connection_pool.disconnect()
     assert db.xlen(streams.APPLY_PLAN.key) == 1
 
 

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from quantum_ops import permits, streams
 from quantum_ops.permits.check import MAX_AHEAD_S, judge
@@ -38,7 +37,6 @@ class Shifted(Server):
     def __init__(self, flavour: str, *options: str) -> None:
         self.file = Path(tempfile.mkdtemp(prefix="qo-clock-")) / "shift"
         self.shift(0)
-        self._opened: list[Any] = []
         env = {
             **os.environ,
             "LD_PRELOAD": str(native.built("clock")),
@@ -46,15 +44,8 @@ class Shifted(Server):
         }
         super().__init__(flavour, *options, env=env)
 
-    def connect(self, **options: object) -> Any:
-        """As any server's; ``close`` closes them all, wherever the rig keeps them."""
-        self._opened.append(super().connect(**options))
-        return self._opened[-1]
-
     def close(self) -> None:
-        """End it and what is connected."""
-        for one in self._opened:
-            one.connection_pool.disconnect()
+        """End it, and forget its clock."""
         super().close()
         shutil.rmtree(self.file.parent, ignore_errors=True)
 
