@@ -118,12 +118,15 @@ def newest(db: walrus.Database, stream: streams.Stream) -> Id:
 
 def looks(db: walrus.Database, keys: Sequence[str], ahead: int = 0) -> list[Any]:
     """The replies to ``LOOK``, in one round trip. A key of another type is no stream, no error."""
-    replies = run_scripts(db, LOOK, [((key,), (ahead or AHEAD,)) for key in keys])
-    for reply in replies:
-        if isinstance(reply, redis.ResponseError):
-            if any(words in str(reply) for words in _LACKS_RIGHT):
-                raise RefusedError(f"Redis refuses to tell the lag ({reply}); {RIGHTS}") from reply
-            raise reply
+    try:
+        replies = run_scripts(db, LOOK, [((key,), (ahead or AHEAD,)) for key in keys])
+        for reply in replies:
+            if isinstance(reply, redis.ResponseError):
+                raise reply
+    except redis.ResponseError as error:
+        if any(words in str(error) for words in _LACKS_RIGHT):
+            raise RefusedError(f"Redis refuses to tell the lag ({error}); {RIGHTS}") from error
+        raise
     return replies
 
 

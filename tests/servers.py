@@ -8,7 +8,9 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -51,7 +53,8 @@ class Server:
         self.options = options
         self._env = env
         self.process: subprocess.Popen[bytes] | None = None
-        self._clients: list[walrus.Database] = []
+        # Weakly: a story that connects a thousand times must not run out of descriptors.
+        self._pools: weakref.WeakSet[Any] = weakref.WeakSet()
         self.start()
 
     def start(self) -> None:
@@ -79,8 +82,9 @@ class Server:
 
     def connect(self, **options: object) -> walrus.Database:
         """A client of this server, as the product builds it; ``close`` closes it."""
-        self._clients.append(client.connect(RedisSettings(url=self.url), **options))
-        return self._clients[-1]
+        db = client.connect(RedisSettings(url=self.url), **options)
+        self._pools.add(db.connection_pool)
+        return db
 
     def kill(self) -> None:
         """kill -9."""
@@ -90,8 +94,8 @@ class Server:
 
     def close(self) -> None:
         """End it and what is connected to it, and remove its folder."""
-        for one in self._clients:
-            one.connection_pool.disconnect()
+        for pool in list(self._pools):
+            pool.disconnect()
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()

@@ -199,7 +199,11 @@ class System:
             db.connection_pool.disconnect()
         return [
             f"{row['username']}: {row['object']} ({row['reason']}, {row['context']})"
-            for row in ({k: shown(v) for k, v in one.items()} for one in rows)
+            for row in (
+                # As RESP2 has it: names and values in turn.
+                dict(zip(map(shown, one[::2]), map(shown, one[1::2]), strict=True))
+                for one in rows
+            )
         ]
 
     def close(self) -> None:

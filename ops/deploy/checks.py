@@ -106,7 +106,11 @@ def _redis(db: walrus.Database, command: str) -> Check:
         wanted = commands.parse(command)
     except commands.CommandError as error:
         return Check(name, passed=False, lines=(f"not sent: {safe(str(error))}",))
-    reply = client.raw(db, *wanted.arguments)
+    try:
+        reply = client.raw(db, *wanted.arguments)
+    except redis.exceptions.NoPermissionError as error:
+        # Keys that are none of ours, above all: no user of ours reads them.
+        return Check(name, passed=False, lines=(f"refused: {safe(str(error))}",))
     if reply is None or reply in (b"", [], 0):
         return Check(name, passed=False, lines=("there is nothing",))
     text = redis_text.plain(reply).decode("utf-8", "backslashreplace").splitlines()

@@ -10,9 +10,10 @@ import pytest
 
 from ops.deploy import checks
 from ops.deploy.order import Order
-from quantum_ops import entry_id, lag_reading, streams
+from quantum_ops import client, entry_id, lag_reading, streams
 from quantum_ops.events import AuditFinding, DeadLetter
 from quantum_ops.publisher import Publisher
+from quantum_ops.settings import RedisSettings
 
 PLAN = {"plan_id": "0" * 16, "decision": "SKIP"}
 
@@ -88,6 +89,19 @@ def test_a_command_must_read_and_find_something(db, command, passed):
     found = list(checks.run(db, order, checks.marks(db), [], os.environ))
     assert found[0].passed is passed, found[0]
     assert db.get("was:here") is None
+
+
+def test_a_key_that_is_none_of_ours_is_a_failed_check_and_no_end_of_the_deploy(server, db):
+    db.execute_command("ACL", "SETUSER", "less", "on", ">pw", "~quantum:*", "+@all")
+    less = client.connect(RedisSettings(url=f"{server.url}?username=less&password=pw"))
+    order = Order(program="p33", redis_cmds=("GET not:ours",), skipped=frozenset(("lag",)))
+    try:
+        found = list(checks.run(less, order, checks.marks(less), [], os.environ))
+    finally:
+        less.connection_pool.disconnect()
+        db.execute_command("ACL", "DELUSER", "less")
+    assert not found[0].passed
+    assert "refused: " in found[0].lines[0]
 
 
 def by_name(db, marks, backlog=(), **order) -> dict[str, checks.Check]:

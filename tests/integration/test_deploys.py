@@ -146,11 +146,11 @@ def test_a_failed_check_takes_it_back(site):
     before = good(site)
     site.commit("works too")
     # when a key that should be there is not, and a command would write
-    asked = ("--redis_cmds", "HGETALL nobody:wrote:this", "SET was:here 1")
+    asked = ("--redis_cmds", "HGETALL quantum:nobody:wrote:this", "SET was:here 1")
     done = site.deploy("worker", *asked)
     # then it is taken back
     assert done.returncode == 3
-    assert "FAIL  redis: HGETALL nobody:wrote:this: there is nothing" in done.stdout
+    assert "FAIL  redis: HGETALL quantum:nobody:wrote:this: there is nothing" in done.stdout
     assert "FAIL  redis: SET was:here 1: not sent" in done.stdout
     assert site.connect().get("was:here") is None
     assert site.runs() == {before}
