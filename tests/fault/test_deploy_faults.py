@@ -14,6 +14,8 @@ from tests.deploy_rig import NEVER_READY, QUICK, Site
 from tests.supervised import is_alive
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def shared():

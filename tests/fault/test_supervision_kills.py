@@ -13,6 +13,8 @@ from ops import data_folder
 from tests.supervised import System, is_alive
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 STUBBORN = """
 import signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -21,6 +21,8 @@ from tests.servers import Server
 from tests.supervised import PROGRAM, ROOT, System
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 # A program that falls silent while the file `mute` stands.
 FRAGILE = PROGRAM.replace(
     "    try:\n",

@@ -18,6 +18,8 @@ import pytest
 from tests.contract.reference import ROOT
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 BASE_PYTHON = os.path.realpath(sys.executable)
 

@@ -18,6 +18,8 @@ from tests.deploy_rig import CRASHES, DIES_LATER, NEVER_READY, QUICK, REFUSES, S
 from tests.supervised import PROGRAM, ROOT
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture(scope="module")
 def shared():

@@ -19,6 +19,8 @@ from tests.servers import Server
 from tests.supervised import System
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 OURS = (streams.decided("p33", ""), *orders.FAMILIES)
 
 

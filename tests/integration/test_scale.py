@@ -13,6 +13,8 @@ from tests.exchange import SIX, Exchange, answer, body
 from tests.supervised import System
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 SPARE = """
 [program:{name}_spare]
 command="%(ENV_QUANTUM_PYTHON)s" -m consumers {name}

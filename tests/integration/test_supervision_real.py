@@ -13,6 +13,8 @@ from tests.exchange import Exchange, answer, recorded
 from tests.supervised import System, is_alive
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.whole
+
 COUNT = 472
 
 
