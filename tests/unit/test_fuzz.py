@@ -72,11 +72,12 @@ def test_a_planted_hang_is_found_even_by_a_parser_that_catches_everything():
     assert [one.told for one in tally.crashes] == ["it hangs"]
 
 
-def test_planted_growth_is_found():
-    held = []
+def test_planted_growth_is_found_also_below_an_earlier_peak():
+    held = [b"x" * (400 * 1024 * 1024)]
+    held.clear()
 
     def run(given: bytes) -> bool:
-        held.append(bytes(64 * 1024))
+        held.append(b"x" * (64 * 1024))
         return bool(given)
 
     assert "memory grew" in attack(planted(run), 4000, "1").crashes[-1].told
