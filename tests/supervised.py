@@ -212,9 +212,8 @@ class System:
         So it has if a program was refused a command: every program's rights are enough for all
         that it did here.
         """
-        denied = self.denials()
         try:
-            assert denied == []
+            assert self.denials() == []
             for leftover in leftovers.find(self.paths):
                 if leftover.kind == "supervisord":
                     os.kill(leftover.pid, signal.SIGKILL)
