@@ -177,6 +177,15 @@ class Rig:
         wait_until(self.settled, timeout_s, "all is settled")
         return time.monotonic() - began
 
+    def start_again(self) -> float:
+        """Start the server; gives the seconds until producers and consumers are at work again."""
+        began, before = time.monotonic(), self.acked()
+        self.server.start()
+        effects = self.effects()
+        wait_until(lambda: self.acked() > before, 30, "producers go on")
+        wait_until(lambda: self.effects() > effects, 30, "consumers go on")
+        return time.monotonic() - began
+
     def effects(self) -> int:
         """Plans counted so far."""
         return int(self.db.hlen(EFFECTS))

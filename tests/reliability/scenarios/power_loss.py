@@ -99,19 +99,15 @@ def run(rig: Rig, result: Result, goal: int) -> None:
             seen["during or after a rewrite"] += 1
         time.sleep(chance.uniform(0.0, 0.05))
         cut = rig.server.lose_power(chance)
-        died, before = time.monotonic(), rig.acked()
         seen["with bytes cut off"] += cut > 0
         seen["bytes cut off"] += cut
-        rig.server.start()
-        effects = rig.effects()
-        wait_until(lambda: rig.acked() > before, 30, "producers go on")
-        wait_until(lambda: rig.effects() > effects, 30, "consumers go on")
-        took.append(time.monotonic() - died)
+        took.append(rig.start_again())
     for pid in producers:
         rig.end(pid)
     rig.settle()
     for pid in workers:
-        rig.end(pid)
+        state = rig.end(pid)
+        result.expect(f"a worker {state}", holds=state == "exited 0")
     result.faults = {"power loss": goal}
     result.fenced = rig.fenced()
     result.recovery_s = (percentile(took, 0.5), percentile(took, 0.99))

@@ -26,12 +26,7 @@ def run(rig: Rig, result: Result, goal: int) -> None:
         wait_until(lambda: rig.acked() > begin + 20, 30, "events are acknowledged")
         time.sleep(chance.uniform(0.0, 0.05))
         rig.server.kill()
-        died, before = time.monotonic(), rig.acked()
-        rig.server.start()
-        effects = rig.effects()
-        wait_until(lambda: rig.acked() > before, 30, "producers go on")
-        wait_until(lambda: rig.effects() > effects, 30, "consumers go on")
-        took.append(time.monotonic() - died)
+        took.append(rig.start_again())
     for pid in producers:
         rig.end(pid)
     rig.settle()
