@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from quantum_ops.ledger import checkpoint, durable, moment, project
 from quantum_ops.ledger import spool as spooled
+from quantum_ops.ledger.aside import aside
 from quantum_ops.ledger.batch import CLI, Batch, Outcome, Receipt
 from quantum_ops.ledger.drift import Drift
 from quantum_ops.ledger.entry import Request
@@ -149,17 +151,20 @@ def rebuild(
     """
     if not folder.segments():
         return []
-    with Journal(folder).locked(patience_s) as tail, Index(folder) as index:
+    with Journal(folder).locked(patience_s) as tail:
         if tail.torn:
             tell(tail.torn)
-        index.rebuild(tail)
-        checkpoint.guard(folder, index.head())
-        if not tail.seq:
-            return []
-        batch = Batch(folder, tail, index, clock())
-        drifts = project.rebuild(folder)
-        _note(batch, drifts, tell)
-        (seal or Seal()).publish(folder, index.head())
+        # What is rendered is compared while the index is made; only then may it be written.
+        with aside(partial(project.rebuild, folder)) as rendering, Index(folder) as index:
+            index.rebuild(tail)
+            checkpoint.guard(folder, index.head())
+            if not tail.seq:
+                return []
+            batch = Batch(folder, tail, index, clock())
+            rendering.allow()
+            drifts = rendering.result()
+            _note(batch, drifts, tell)
+            (seal or Seal()).publish(folder, index.head())
     return drifts
 
 

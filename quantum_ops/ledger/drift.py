@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from quantum_ops.ledger import durable, pages, render
+from quantum_ops.ledger.aside import Allowed, at_once
 from quantum_ops.ledger.folder import Folder
 
 BESIDE = ".rendered"
@@ -65,9 +66,11 @@ class Files:
     out by rendering again.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, allowed: Allowed = at_once) -> None:
+        """``allowed`` is called before anything is written."""
         self.folder = folder
         self.cache = folder.cache
+        self._allowed = allowed
         # Most of a path is the same for thousands of pages.
         self._real = cache(os.path.realpath)
 
@@ -106,6 +109,7 @@ class Files:
         drift = None
         if found == content and self._is_as_remembered(name, digest, up_to, path):
             return None
+        self._allowed()
         if found != content:
             # Asked before and after the slow part: an editor may save while we write.
             self._is_ours(name, found, is_ours)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from quantum_ops.ledger import adopt, drift, pages, render, sheets, tail
+from quantum_ops.ledger.aside import Allowed, at_once
 from quantum_ops.ledger.drift import Drift, Files
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.journal import Journal
@@ -42,12 +43,13 @@ def project(folder: Folder) -> list[Drift]:
         return rebuild(folder)
 
 
-def rebuild(folder: Folder) -> list[Drift]:
+def rebuild(folder: Folder, allowed: Allowed = at_once) -> list[Drift]:
     """Render everything anew, whatever is remembered; gives and raises the same as ``project``.
 
-    With an empty journal a hand-written file stays what it is: the first entry adopts it.
+    With an empty journal a hand-written file stays what it is: the first entry adopts it. Until
+    ``allowed`` returns, nothing is written.
     """
-    files = Files(folder)
+    files = Files(folder, allowed)
     journal = tail.Snapshot.take(folder)
     place = journal.place()
     up_to = next(filter(None, map(_seq, Journal(folder).backwards())), 0)
@@ -57,6 +59,7 @@ def rebuild(folder: Folder) -> list[Drift]:
     for name, content in made.each():
         if name not in by_hand:
             found[name] = files.put(name, content, up_to, _is_ours(journal, name, content))
+    allowed()
     _remember(files, place, made.counts, up_to)
     return [one for one in found.values() if one]
 

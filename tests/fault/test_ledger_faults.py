@@ -254,3 +254,56 @@ def test_a_reader_beside_writers_sees_whole_files_only(tmp_path):
     assert one.communicate()[0].count("\n") == 60
     assert seen > 3
     assert len(holds(tmp_path)) == 61
+
+
+@pytest.mark.parametrize("who", ["child", "parent"])
+def test_a_rebuild_that_is_killed_is_made_up_for_by_the_next(tmp_path, who):
+    # given a ledger of some months whose rendered files are all lost
+    base = tmp_path / "ledger"
+    ledger = Ledger(base)
+    for month in range(1, 5):
+        ledger.now = ledger.now.replace(month=month)
+        ledger.one(month)
+    changelog = ledger.folder.changelog.read_bytes()
+    for path in [*base.glob("*.yaml"), ledger.folder.changelog]:
+        path.unlink()
+    command = [sys.executable, "-m", "tests.fault.rebuild_process", str(base)]
+
+    def rebuild(killed, nth):
+        return subprocess.run(
+            [*command, killed, str(nth)], cwd=ROOT, check=False, capture_output=True, text=True,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, timeout=60,
+        )  # fmt: skip
+
+    # when one of its two processes is killed as the third file is written
+    told = rebuild(who, 3)
+    # then it is told, if anybody is left to tell, and the lock is free once the other is done, too
+    if who == "child":
+        assert "OSError: the process that renders ended early (status -9)" in told.stdout
+    else:
+        assert told.returncode == -signal.SIGKILL
+    assert told.stderr == ""
+    # and the next one makes everything again
+    assert rebuild("nobody", 0).stdout == ""
+    assert project.check(ledger.folder) == []
+    assert ledger.folder.changelog.read_bytes() == changelog
+
+
+def test_a_journal_that_was_cut_is_rendered_by_neither_process(tmp_path):
+    # given files that a journal gave which has lost its last line since
+    base = tmp_path / "ledger"
+    ledger = Ledger(base)
+    ledger.fill(3)
+    (segment,) = ledger.folder.segments()
+    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:-1]))
+    changelog = ledger.folder.changelog.read_bytes()
+    # when everything is to be made again
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.fault.rebuild_process", str(base), "nobody", "0"],
+        cwd=ROOT, check=False, capture_output=True, text=True, timeout=60,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    # then the checkpoint speaks against it, and no file forgets the third operation
+    assert told.stdout.startswith("CheckpointError")
+    assert ledger.folder.changelog.read_bytes() == changelog
+    assert not [*base.rglob("*.tmp"), *base.rglob("*.rendered")]
