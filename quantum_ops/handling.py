@@ -150,9 +150,10 @@ class Handling:
                 events.append(decode(self._payload(entry)))
                 good.append(entry)
             except Exception as error:  # noqa: BLE001 - an undecodable entry is an outcome
-                self._context.commands = []
                 self._failed(settlement, entry, stream, 1, error)
         self._context.stream = stream
+        # Or a Reject that keeps its effects would apply what another entry had declared.
+        self._context.commands = []
         try:
             self._prepare(events, [entry[0] for entry in good])
         except Hold:

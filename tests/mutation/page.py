@@ -117,6 +117,8 @@ def made() -> str:
     for row in rows:
         facts = row["machine"]
         part = "" if row["every"] == 1 else f", each {row['every']}. mutant only"
+        if row.get("endless"):
+            part += f"; of the killed, {row['endless']} because a test did not end"
         lines.append(
             f"- {row['module']}: {facts['Date']}, commit {facts['Commit']}, {row['took_s']} s{part}"
         )

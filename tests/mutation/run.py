@@ -7,6 +7,7 @@ the first that fails. What it costs is what those tests cost.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import resource
@@ -27,18 +28,28 @@ from tests.mutation.targets import DEPENDS, PARTS, WITH_SERVER
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 25
 """Simulated worlds for each mutant that nothing else notices."""
-SPARE_S = 20.0
+EXAMPLES = 25
+"""Examples of a property for each mutant; one that fails is not made smaller."""
+VARIANTS = 8
+"""Cases of one test with many parameters that are run for each mutant."""
+SPARE_CPU_S, SPARE_S = 5.0, 25.0
+"""What a test may take beyond ten times what it takes without a mutant: then it never ends."""
+MEMORY_BYTES = 4 << 30
 Chosen = Callable[[int, Mutant], bool]
 KILLED, SURVIVED, UNCOVERED = "killed", "survived", "uncovered"
 
 
 @dataclass
 class Found:
-    """What became of the mutants of one module; ``survivors`` are (line, text, change, why)."""
+    """What became of the mutants of one module; ``survivors`` are (line, text, change, why).
+
+    ``endless`` of those that were killed were so because a test did not end.
+    """
 
     module: str
     counts: dict[str, int] = field(default_factory=dict)
     survivors: list[tuple[int, str, str, str]] = field(default_factory=list)
+    endless: int = 0
     took_s: float = 0.0
 
     def note(self, mutant: Mutant, ending: str) -> None:
@@ -75,17 +86,7 @@ class Loop:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the mutants."""
-        # Late: pytest has to be the first that imports it.
-        import hypothesis
-
-        hypothesis.settings.register_profile(
-            "mutation", parent=hypothesis.settings.default, derandomize=True, database=None,
-            max_examples=25,
-        )  # fmt: skip
-        hypothesis.settings.load_profile("mutation")
-        for item in session.items:
-            if hasattr(item.module, "SEEDS"):
-                item.module.SEEDS = SEEDS
+        _brief(session.items)
         traced = {*self._modules, *(DEPENDS.get(name, name) for name in self._modules)}
         files = {str(source(name)): name for name in traced}
         whole = _Child(session, None).baseline(files)
@@ -114,9 +115,8 @@ class Loop:
             if not tests:
                 found.note(mutant, UNCOVERED)
                 continue
-            tests = sorted(tests, key=lambda at: took[at])
             child = _Child(session, mutant)
-            child.begin(tests, SPARE_S + 5 * sum(took[at] for at in tests))
+            child.begin(sorted(_few(session.items, tests), key=lambda at: took[at]), took)
             running.append((mutant, child))
             while len(running) >= self._jobs:
                 _reap(found, running)
@@ -134,10 +134,42 @@ def _reap(found: Found, running: list[tuple[Mutant, _Child]]) -> None:
         if ending:
             running.remove((mutant, child))
             found.note(mutant, ending)
+            found.endless += child.endless
             if ending == SURVIVED:
                 print(f"{mutant.key} line {mutant.line}", flush=True)
     if not any(ending for _, _, ending in ended):
         time.sleep(0.005)
+
+
+def _few(items: list[Any], tests: list[int]) -> list[int]:
+    """``tests``, but at most VARIANTS of those that differ in their parameters only."""
+    by_name: dict[str, list[int]] = {}
+    for at in tests:
+        by_name.setdefault(items[at].nodeid.split("[")[0], []).append(at)
+    return [at for same in by_name.values() for at in same[:: -(-len(same) // VARIANTS)]]
+
+
+def _brief(items: list[Any]) -> None:
+    """Let properties and simulated worlds say what they can say in short time."""
+    # Late: pytest has to be the first that imports it.
+    import hypothesis
+
+    told = {
+        "derandomize": True, "database": None,
+        "phases": (hypothesis.Phase.explicit, hypothesis.Phase.generate),
+    }  # fmt: skip
+    for item in items:
+        if hasattr(item.module, "SEEDS"):
+            item.module.SEEDS = SEEDS
+        own = getattr(item.obj, "_hypothesis_internal_use_settings", None)
+        if own is not None:
+            few = min(EXAMPLES, own.max_examples)
+            brief = hypothesis.settings(own, max_examples=few, **told)
+            getattr(item.obj, "__func__", item.obj)._hypothesis_internal_use_settings = brief
+    hypothesis.settings.register_profile(
+        "mutation", parent=hypothesis.settings.default, max_examples=EXAMPLES, **told
+    )
+    hypothesis.settings.load_profile("mutation")
 
 
 def _holds(node: ast.stmt, line: int) -> bool:
@@ -179,7 +211,7 @@ class _Child:
         self._session = session
         self._mutant = mutant
         self._pid = 0
-        self._until_s = 0.0
+        self.endless = False
 
     def baseline(self, files: dict[str, str]) -> dict[str, Any] | None:
         """Which tests execute which lines, and how long each takes."""
@@ -198,28 +230,28 @@ class _Child:
         os.waitpid(self._pid, 0)
         return json.loads(told) if told else None
 
-    def begin(self, tests: list[int], longest_s: float) -> None:
-        """Fork, and let it run ``tests``; far too long means for ever."""
-        self._until_s = time.monotonic() + 10 * longest_s
+    def begin(self, tests: list[int], took: list[tuple[float, float]]) -> None:
+        """Fork, and let it run ``tests``, which take ``took`` (processor, all) without a mutant."""
         self._pid = os.fork()
         if self._pid == 0:
+            # What its tests start ends with it.
+            os.setpgid(0, 0)
             _quiet()
-            cpu_s = int(longest_s)
-            resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-            os._exit(self._mutated(tests))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+            os._exit(self._mutated(tests, took))
 
     def ending(self) -> str:
-        """``killed`` if a test failed, it did not load, or it takes for ever; empty: it runs."""
+        """``killed`` if a test failed or did not end, or it did not load; empty: it runs."""
         pid, status = os.waitpid(self._pid, os.WNOHANG)
-        if pid:
-            return SURVIVED if os.waitstatus_to_exitcode(status) == 0 else KILLED
-        if time.monotonic() > self._until_s:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            return KILLED
-        return ""
+        if not pid:
+            return ""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._pid, signal.SIGKILL)
+        code = os.waitstatus_to_exitcode(status)
+        self.endless = -code in (signal.SIGPROF, signal.SIGALRM)
+        return KILLED if code else SURVIVED
 
-    def _mutated(self, tests: list[int]) -> int:
+    def _mutated(self, tests: list[int], took: list[tuple[float, float]]) -> int:
         assert self._mutant is not None
         try:
             swap(self._mutant.module, self._mutant.tree)
@@ -227,6 +259,10 @@ class _Child:
             return 1
         items = self._session.items
         for at in tests:
+            cpu_s, all_s = took[at]
+            # Nobody handles these signals, so they end the process.
+            signal.setitimer(signal.ITIMER_PROF, SPARE_CPU_S + 10 * cpu_s)
+            signal.setitimer(signal.ITIMER_REAL, SPARE_S + 10 * all_s)
             items[at].ihook.pytest_runtest_protocol(item=items[at], nextitem=None)
             if self._session.testsfailed:
                 return 1
@@ -249,13 +285,13 @@ def _traced(session: pytest.Session, files: dict[str, str]) -> dict[str, Any]:
     for at, item in enumerate(session.items):
         seen.clear()
         before = session.testsfailed
-        began = time.process_time()
+        began = time.process_time(), time.monotonic()
         sys.settrace(calls)
         try:
             item.ihook.pytest_runtest_protocol(item=item, nextitem=None)
         finally:
             sys.settrace(None)
-        took_s.append(time.process_time() - began)
+        took_s.append((time.process_time() - began[0], time.monotonic() - began[1]))
         if session.testsfailed > before:
             failed.append(item.nodeid)
         for name, line in seen:
@@ -272,7 +308,7 @@ def _quiet() -> None:
 def run(modules: list[str], suites: tuple[str, ...], chosen: Chosen, jobs: int = 1) -> Loop:
     """Run the mutants of ``modules`` against ``suites``, ``jobs`` at a time."""
     loop = Loop(modules, chosen, jobs)
-    there = [one for one in suites if (ROOT / one).exists()]
+    there = [one for one in suites if (ROOT / one.split("::")[0]).exists()]
     # Without what prints, and so without the options of pyproject.toml that speak of it.
     addopts = "addopts=-p no:valkey --strict-markers --import-mode=importlib"
     options = ("-o", addopts, "-o", "timeout=0")

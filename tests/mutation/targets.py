@@ -13,7 +13,11 @@ RUNNER = (
     "tests/integration/test_promises_of_gates.py",
     "tests/integration/test_promises_of_holding.py",
     "tests/integration/test_promises_of_raw.py",
-    "tests/unit/test_simulation.py",
+    "tests/integration/test_promises_of_reading_ahead.py",
+    "tests/unit/test_outcome.py",
+    "tests/unit/test_effects.py",
+    "tests/unit/test_handling.py",
+    "tests/unit/test_simulation.py::test_whatever_happens_each_event_has_exactly_one_ending",
 )
 IDS = ("tests/unit/test_ledger_ids.py", "tests/unit/test_ledger_canonical.py")
 LEDGER = (
