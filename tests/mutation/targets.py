@@ -17,6 +17,8 @@ RUNNER = (
     "tests/unit/test_outcome.py",
     "tests/unit/test_effects.py",
     "tests/unit/test_handling.py",
+    "tests/unit/test_runner.py",
+    "tests/unit/test_redis_inbox.py",
     "tests/unit/test_simulation.py::test_whatever_happens_each_event_has_exactly_one_ending",
 )
 IDS = ("tests/unit/test_ledger_ids.py", "tests/unit/test_ledger_canonical.py")
