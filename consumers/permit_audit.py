@@ -51,7 +51,7 @@ class Desk:
     def __init__(self, context: Context) -> None:
         settings: PermitAuditSettings = context.settings
         paths = [path.strip() for path in settings.trusted.split(",") if path.strip()]
-        self.trusted = permits.trusted(paths)
+        self.trusted = permits.trusted(paths) if paths else {}
         self.notices = Notices(context.db)
         self.watched: dict[str, _Watched] = {}
         self.touched: set[str] = set()

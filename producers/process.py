@@ -6,11 +6,11 @@ import signal
 from collections.abc import Callable
 
 import walrus
-from prometheus_client import CollectorRegistry, ProcessCollector
 
 from quantum_ops import client, knobs, lifeline, logs, metrics_socket
 from quantum_ops.clock import Clock
 from quantum_ops.errors import ConfigurationError, RefusedError
+from quantum_ops.measures import Registry, of_process
 from quantum_ops.settings import RedisSettings, RuntimeSettings
 
 
@@ -20,8 +20,8 @@ def run(name: str, work: Callable[[], None]) -> int:
     Refused by wrong settings, or by a server that will not have us.
     """
     lifeline.die_with_parent()
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    registry = Registry()
+    registry.add(of_process)
     served = metrics_socket.serve(registry, name)
     try:
         work()

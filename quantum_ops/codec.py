@@ -7,7 +7,6 @@ which is what keeps typed dispatch near the speed of a bare loop (docs/performan
 
 from __future__ import annotations
 
-import difflib
 import functools
 import typing
 from collections.abc import Callable, Sequence
@@ -300,6 +299,8 @@ def _parser(hint: Any) -> Callable[[str], Any]:
 
 def _missing(missing: Sequence[str], strangers: Sequence[str]) -> str:
     """Which fields to add, and which may be meant by a name that is none."""
+    import difflib  # noqa: PLC0415 - 140 kB that only the unlucky need
+
     told = "is missing"
     near = difflib.get_close_matches(missing[0], strangers, n=1)
     if near:

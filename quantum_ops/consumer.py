@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -152,5 +151,7 @@ def readers(package: str, stream: Stream) -> list[str]:
 
 def names(package: str) -> list[str]:
     """Names of the consumers of ``package``: its public modules."""
+    import pkgutil  # noqa: PLC0415 - for listings only
+
     path = importlib.import_module(package).__path__
     return sorted(info.name for info in pkgutil.iter_modules(path) if not info.name.startswith("_"))

@@ -8,7 +8,6 @@ field from the process environment first, then from the ``*.env`` files of ``QUA
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import os
 import re
@@ -68,6 +67,8 @@ def one_of(*choices: str) -> Parser:
     def parse(text: str) -> str:
         if text in choices:
             return text
+        import difflib  # noqa: PLC0415 - 140 kB that only the unlucky need
+
         near = difflib.get_close_matches(text.lower(), choices, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"write one of {', '.join(choices)}{hint}")

@@ -7,7 +7,6 @@ program calls :func:`die_with_parent` first. Stdlib only: the server's launcher 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -36,6 +35,8 @@ def die_with_parent() -> None:
         return
     parent = os.getppid()
     if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - nobody else needs it
+
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")

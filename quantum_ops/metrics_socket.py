@@ -15,10 +15,10 @@ import threading
 from pathlib import Path
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from quantum_ops import logs
 from quantum_ops.heartbeat import process_num
+from quantum_ops.measures import Family, Registry
 
 FOLDER = "m"
 """Below the run folder; so short because socket paths are."""
@@ -28,49 +28,15 @@ PATIENCE_S = 1.0
 """Seconds that one reader may take; the next one waits as long."""
 
 
-class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One value of a metric, under its full name (``..._total``, ``..._bucket``)."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
-
-
-class Family(msgspec.Struct, frozen=True, array_like=True):
-    """One metric of one process; ``kind`` is counter, gauge or histogram."""
-
-    name: str
-    kind: str
-    doc: str
-    samples: list[Sample]
-
-
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(list[Family]).decode
-"""Raises ``msgspec.DecodeError`` for anything that :func:`families` did not give."""
-
-
-def families(registry: CollectorRegistry) -> list[Family]:
-    """What ``registry`` holds now, without the times at which counters were made."""
-    return [
-        Family(
-            family.name,
-            family.type,
-            family.documentation,
-            [
-                Sample(one.name, dict(one.labels), one.value)
-                for one in family.samples
-                if not one.name.endswith("_created")
-            ],
-        )
-        for family in registry.collect()
-    ]
+"""Raises ``msgspec.DecodeError`` for anything that no registry gave."""
 
 
 class MetricsSocket:
     """The socket of one process, served by a thread of its own until :meth:`close`."""
 
-    def __init__(self, registry: CollectorRegistry, path: Path) -> None:
+    def __init__(self, registry: Registry, path: Path) -> None:
         """Raises ``OSError`` if it cannot be made."""
         self._registry = registry
         self._path = path
@@ -108,10 +74,10 @@ class MetricsSocket:
                 return  # closed
             with reader, contextlib.suppress(OSError):
                 reader.settimeout(PATIENCE_S)
-                reader.sendall(encode(families(self._registry)))
+                reader.sendall(encode(self._registry.collect()))
 
 
-def serve(registry: CollectorRegistry, program: str) -> MetricsSocket | None:
+def serve(registry: Registry, program: str) -> MetricsSocket | None:
     """Serve ``registry`` under supervisord's name of this process, else as ``PROGRAM-NN``.
 
     None outside ``./run``, or if it cannot be.

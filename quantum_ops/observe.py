@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from quantum_ops.inbox import Receipt
 
@@ -80,14 +80,12 @@ class Observers:
 class LogObserver:
     """Writes one line for each trouble; acknowledgements and asked retries at debug level only."""
 
-    def __init__(self, log: object) -> None:
-        self._log: object = log
+    def __init__(self, log: Any) -> None:
+        self._log = log
 
     def settled(self, report: BatchReport) -> None:
         """See :class:`Observer`."""
-        self._log.debug(  # type: ignore[attr-defined]  # structlog's proxy is untyped
-            "settled", acked=report.acked, fenced=report.fenced, skipped=report.skipped
-        )
+        self._log.debug("settled", acked=report.acked, fenced=report.fenced, skipped=report.skipped)
 
     def trouble(self, trouble: Trouble) -> None:
         """See :class:`Observer`."""
@@ -102,7 +100,7 @@ class LogObserver:
         # A handler that asked for a later delivery is at work, not in trouble.
         asked = trouble.kind == "retry" and trouble.reason == "asked"
         if trouble.kind == "standby":
-            self._log.info(trouble.kind, group=trouble.group, **shown)  # type: ignore[attr-defined]  # see above
+            self._log.info(trouble.kind, group=trouble.group, **shown)
             return
-        log = self._log.debug if asked else self._log.warning  # type: ignore[attr-defined]  # see above
+        log = self._log.debug if asked else self._log.warning
         log(trouble.kind, group=trouble.group, **shown)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector
-
 from quantum_ops import client, events, home, host, knobs, lifeline, logs, metrics_socket
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
@@ -14,6 +12,7 @@ from quantum_ops.context import Context
 from quantum_ops.errors import ConfigurationError, QuantumError, RefusedError
 from quantum_ops.heartbeat import Heartbeat, process_num
 from quantum_ops.inbox import GroupMadeAnew
+from quantum_ops.measures import Registry, of_process
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.observe import LogObserver, Observers
 from quantum_ops.publisher import Publisher
@@ -144,8 +143,8 @@ def _run(consumer: Consumer) -> int:
     clock = Clock()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: clock.stop())
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
+    registry = Registry()
+    registry.add(of_process)
     metrics = MetricsObserver(registry)
     metrics.expect(consumer.name)
     metrics.serve(runtime.metrics_port)

@@ -19,7 +19,7 @@ from prometheus_client.core import Metric
 
 from ops.exporter import catalogue
 from quantum_ops import metrics_socket
-from quantum_ops.metrics_socket import Family
+from quantum_ops.measures import Family
 
 MAX_BYTES = 4 * 1024 * 1024
 """Longest answer that is read of one process."""

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
-from prometheus_client import CollectorRegistry
 
 from consumers.order_proof import order_proof
 from consumers.p33 import p33
@@ -23,6 +22,7 @@ from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
 from quantum_ops.events import ApplyPlan, ApplyResult, AuditFinding, PermitDecided
+from quantum_ops.measures import Registry
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.p33.decision import EVALUATED
 from quantum_ops.settings import RedisSettings, RuntimeSettings
@@ -97,7 +97,7 @@ def cases() -> dict[str, Consumer]:
 def ours(name: str, url: str, count: int) -> Callable[[], None]:
     """Our runner, built as ``python -m consumers NAME`` builds it, over ``count`` entries."""
     logs.configure("bench", "warning", sys.stderr)
-    metrics = MetricsObserver(CollectorRegistry())
+    metrics = MetricsObserver(Registry())
     runner, _ = program.build(
         cases()[name], RedisSettings(url=url), RuntimeSettings(), Clock(), metrics
     )

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 import zstandard
-from prometheus_client import CollectorRegistry
 
 from consumers.archive import archive
 from ops import server_binary
@@ -33,6 +32,7 @@ from quantum_ops.history.reader import Archive, until_ms
 from quantum_ops.history.writer import Writer
 from quantum_ops.ledger import merkle
 from quantum_ops.ledger.seal import Seal
+from quantum_ops.measures import Registry
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.settings import RedisSettings, RuntimeSettings
 from tests.bench import page, place, workload
@@ -205,7 +205,7 @@ def _archive(url: str, count: int) -> float:
     clock = Clock()
     runner, _ = program.build(
         archive, RedisSettings(url=url), RuntimeSettings(batch=BATCH), clock,
-        MetricsObserver(CollectorRegistry()),
+        MetricsObserver(Registry()),
     )  # fmt: skip
     runner.open()
 

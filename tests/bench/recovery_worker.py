@@ -17,7 +17,6 @@ from typing import Any
 
 import walrus
 from faststream.redis import RedisBroker, StreamSub
-from prometheus_client import CollectorRegistry
 from taskiq.api import run_receiver_task
 from taskiq_redis import RedisStreamBroker
 
@@ -25,6 +24,7 @@ from quantum_ops import logs, program
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
+from quantum_ops.measures import Registry
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.settings import RedisSettings, RuntimeSettings
 from tests.bench import workload
@@ -75,7 +75,7 @@ def ours(job: Job) -> None:
 
     logs.configure("recovery", "error", sys.stderr)
     consumer = Consumer(job.group, (workload.stream(workload.LONG),), handle, "recovery")
-    metrics = MetricsObserver(CollectorRegistry())
+    metrics = MetricsObserver(Registry())
     runner, _ = program.build(
         consumer, RedisSettings(url=job.url), RuntimeSettings(), Clock(), metrics
     )

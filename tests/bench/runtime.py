@@ -10,13 +10,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from quantum_ops import logs, program
 from quantum_ops.clock import Clock
 from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
 from quantum_ops.events import Event
+from quantum_ops.measures import Registry
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.settings import RedisSettings, RuntimeSettings
 from tests.bench import workload
@@ -84,7 +83,7 @@ def _runner(
     logs.configure("bench", "info", sys.stderr)
     stream = workload.stream(job.stream_name, event)
     consumer = Consumer(job.group, (stream,), handle, "bench", prepare=prepare)
-    metrics = MetricsObserver(CollectorRegistry())
+    metrics = MetricsObserver(Registry())
     runner, _ = program.build(
         consumer, RedisSettings(url=job.url), RuntimeSettings(), clock, metrics
     )

@@ -30,6 +30,7 @@ STAGES = (
     ("handling.py", "dispatch"),
     ("lease.py", "dispatch"),
     ("metrics.py", "metrics"),
+    ("measures.py", "metrics"),
     ("observe.py", "metrics"),
     # The first call after a step: a batch that was freed between two bytecodes lands here.
     ("clock.py", "free the entries"),

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
-from prometheus_client import CollectorRegistry, ProcessCollector
 
 from consumers import ledger, order_proof, universe_audit
 from ops import ops_bounds
@@ -25,6 +24,7 @@ from quantum_ops.acl import catalogue as users
 from quantum_ops.audit import case
 from quantum_ops.history import gaps
 from quantum_ops.ledger.evidence import commands
+from quantum_ops.measures import Registry, of_process
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.observe import BatchReport, Trouble
 from quantum_ops.p33.reasons import REASONS
@@ -103,19 +103,17 @@ def metrics_table() -> str:
 
 def metrics() -> dict[str, tuple[str, tuple[str, ...], str]]:
     """Every metric that is served, as Prometheus names it: kind, labels, meaning."""
-    registry = CollectorRegistry()
+    registry = Registry()
     observer = MetricsObserver(registry)
     observer.expect("group")
     observer.settled(BatchReport("group", durations_s=[0.1], ages_s=[0.1]))
     observer.trouble(Trouble("group", "retry", reason="asked"))
-    ProcessCollector(registry=registry)
+    registry.add(of_process)
     found = {}
     for family in registry.collect():
         labels = dict.fromkeys(label for one in family.samples for label in one.labels)
         labels.pop("le", None)
-        found[_named(family.name, family.type)] = (
-            family.type, (*labels, "process"), family.documentation,
-        )  # fmt: skip
+        found[_named(family.name, family.kind)] = (family.kind, (*labels, "process"), family.doc)
     for measure in catalogue.ALL:
         found[_named(measure.name, measure.kind)] = (measure.kind, measure.labels, measure.doc)
     return found

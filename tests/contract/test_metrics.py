@@ -12,7 +12,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
 from ops.exporter import catalogue
+from quantum_ops.measures import Registry, of_process
 from quantum_ops.metrics import MetricsObserver
+from quantum_ops.metrics_port import Told
 from quantum_ops.observe import BatchReport, Trouble
 from tests.contract.reference import ROOT, metrics
 from tests.prometheus import FOLDER, promtool
@@ -74,11 +76,14 @@ def test_promtool_finds_nothing_to_say_about_the_metrics():
 
 def exposition() -> str:
     """Every metric with a value."""
-    registry = CollectorRegistry()
-    observer = MetricsObserver(registry)
+    told, registry = Registry(), CollectorRegistry()
+    observer = MetricsObserver(told)
+    told.add(of_process)
     observer.expect("p33")
     observer.settled(BatchReport("p33", acked=1, durations_s=[0.1], ages_s=[0.1]))
     observer.trouble(Trouble("p33", "retry", reason="asked"))
+
+    registry.register(Told(told))
 
     class All(Collector):
         def collect(self):

@@ -13,7 +13,8 @@ from quantum_ops import codec, dead_letter, events, streams
 from quantum_ops.errors import DecodeError
 from quantum_ops.history import entry as archived
 from quantum_ops.permits import check, document, keys
-from quantum_ops.settings import SYMBOL_REGEX, UniverseSettings
+from quantum_ops.settings import UniverseSettings
+from quantum_ops.settings.universe import SYMBOL_REGEX
 from tests import exchange
 from tests.fuzz.target import Target
 from tests.p33_stories import NOW, plan

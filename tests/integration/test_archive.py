@@ -7,7 +7,6 @@ import os
 import time
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from quantum_ops import client, codec, entry_id, events, streams
 from quantum_ops.errors import ConfigurationError, Hold
@@ -17,6 +16,7 @@ from quantum_ops.history.search import Search
 from quantum_ops.history.terms import PLAN as PLAN_ID
 from quantum_ops.history.terms import Term
 from quantum_ops.ledger import checkpoint, durable
+from quantum_ops.measures import Registry
 from quantum_ops.metrics import MetricsObserver
 from tests.archive_rig import PLAN, RESULT, ArchiveRig, flat
 from tests.waiting import wait_until
@@ -222,7 +222,7 @@ class TestAFullDisk:
 
 
 def test_how_it_stands_is_told_as_gauges(rig, monkeypatch):
-    observer = MetricsObserver(CollectorRegistry())
+    observer = MetricsObserver(Registry())
     observer.vitals.watch("archive", rig.runner._context.vitals)
 
     def gauges() -> dict[str, float]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from ops import start
 from ops.exporter import __main__ as exporter
@@ -29,12 +29,13 @@ from ops.exporter.groups import Groups
 from ops.exporter.processes import Processes
 from ops.exporter.records import LEDGER, Head, Keeper
 from ops.paths import Paths
-from quantum_ops import client, metrics_socket, streams
+from quantum_ops import client, measures, metrics_socket, streams
 from quantum_ops.dead_letter import DeadLetters
 from quantum_ops.errors import ConfigurationError
 from quantum_ops.events import AuditFinding, DeadLetter, OpsProcess, PermitDecided
 from quantum_ops.heartbeat import Heartbeat
 from quantum_ops.ledger.errors import CheckpointError
+from quantum_ops.measures import Counter, Registry
 from quantum_ops.metrics import MAX_REASONS, MetricsObserver
 from quantum_ops.metrics_socket import MetricsSocket
 from quantum_ops.observe import BatchReport
@@ -72,8 +73,8 @@ def publisher(server):
 # Processes
 
 
-def consumer_metrics(group: str, acked: int) -> CollectorRegistry:
-    registry = CollectorRegistry()
+def consumer_metrics(group: str, acked: int) -> Registry:
+    registry = Registry()
     observer = MetricsObserver(registry)
     observer.expect(group)
     observer.settled(BatchReport(group, acked=acked, durations_s=[0.02], ages_s=[0.5]))
@@ -167,10 +168,10 @@ def test_a_hanging_process_costs_the_limit_once_and_hides_nobody(run_dir):
 def test_a_process_cannot_speak_for_the_system_nor_spoil_a_metric_of_others(run_dir):
     folder = run_dir / "m"
     folder.mkdir()
-    honest, odd = CollectorRegistry(), CollectorRegistry()
-    Counter("quantum_retries", "x", registry=honest).inc()
-    Gauge("quantum_universe_stale", "x", registry=odd).set(0)
-    Gauge("quantum_retries", "another kind", registry=odd).set(7)
+    honest, odd = Registry(), Registry()
+    Counter("quantum_retries", "x", (), honest).inc()
+    odd.add(lambda: [measures.gauge("quantum_universe_stale", "x", 0)])
+    odd.add(lambda: [measures.gauge("quantum_retries", "another kind", 7)])
     sockets = [MetricsSocket(honest, folder / "a-00"), MetricsSocket(odd, folder / "b-00")]
     found = told(Processes(folder, 1.0).read())
     assert found == {
@@ -184,7 +185,7 @@ def test_a_process_cannot_speak_for_the_system_nor_spoil_a_metric_of_others(run_
 
 def test_metrics_that_cannot_be_served_stop_no_process(run_dir, log_lines):
     (run_dir / "m").write_text("a file where a folder should be")
-    assert metrics_socket.serve(CollectorRegistry(), "p33") is None
+    assert metrics_socket.serve(Registry(), "p33") is None
     assert "metrics_not_served" in log_lines.getvalue()
 
 

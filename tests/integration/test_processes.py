@@ -8,11 +8,11 @@ import sys
 
 import pytest
 import requests
-from prometheus_client import CollectorRegistry
 
 from quantum_ops import program, streams
 from quantum_ops.events import AuditFinding
-from quantum_ops.metrics import MAX_REASONS, BatchHistogram, MetricsObserver
+from quantum_ops.measures import BatchHistogram, Registry
+from quantum_ops.metrics import MAX_REASONS, MetricsObserver
 from quantum_ops.observe import Trouble
 from quantum_ops.publisher import Publisher
 from tests.contract.reference import ROOT
@@ -83,7 +83,7 @@ def test_names_are_stable_over_restarts(monkeypatch):
 
 
 def test_hostile_reasons_do_not_grow_the_series():
-    observer = MetricsObserver(CollectorRegistry())
+    observer = MetricsObserver(Registry())
     for number in range(500):
         observer.trouble(Trouble("g", "retry", reason=f"Error{number}"))
     family = next(f for f in observer.registry.collect() if f.name == "quantum_retries")

@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 
 
 def test_outside_supervisord_nothing_is_tied(monkeypatch):
-    monkeypatch.setattr(lifeline.ctypes, "CDLL", lambda *_a, **_k: pytest.fail("asked the kernel"))
+    monkeypatch.setattr("ctypes.CDLL", lambda *_a, **_k: pytest.fail("asked the kernel"))
     lifeline.die_with_parent()
 
 

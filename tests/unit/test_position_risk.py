@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.position_risk import Refusal, read
-from quantum_ops.settings import SYMBOL_REGEX
+from quantum_ops.settings.universe import SYMBOL_REGEX
 
 
 def row(symbol: str = "BTCUSDT", amount: str = "0.000", **fields) -> dict:
