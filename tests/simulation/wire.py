@@ -94,6 +94,7 @@ class Link:
         self._arrives_s = 0.0
         self._returns_s = 0.0
         self._mute = False
+        self._cut = False
         self._blocks = 0
 
     def send_packed_command(self, chunks: list[bytes], *, check_health: bool = True) -> None:
@@ -111,7 +112,10 @@ class Link:
             raise redis.ConnectionError("connection reset")
         if fault == "cut":
             commands = commands[: self._scheduler.random.randrange(len(commands) + 1)]
-        self._travel(commands, late=fault == "late")
+        # What a stream of bytes has lost, nothing that is sent later can overtake.
+        if not self._cut:
+            self._travel(commands, late=fault == "late")
+        self._cut = self._cut or fault == "cut"
         if fault in ("cut", "broken"):
             # What was sent arrives; the client learns that the line broke.
             self._scheduler.after(self._network.latency_s(), self._break_client)

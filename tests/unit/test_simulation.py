@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from quantum_ops.redis_inbox import RedisInbox
 from tests.simulation import __main__ as command
 from tests.simulation.protocols import BAD
 from tests.simulation.world import simulate
@@ -55,3 +56,10 @@ def test_a_failed_seed_is_named_with_the_command_that_shows_it(capsys, monkeypat
     assert code == 1
     assert "handles e" in said
     assert f"WRONG {wrong[0]}" in said
+
+
+@pytest.mark.parametrize("seed", [24404, 26356])
+def test_nothing_overtakes_what_a_cut_line_has_lost(seed):
+    # In these worlds a command got lost and a later one on the same line was answered, as no stream
+    # of bytes does: a reply was taken for that of the command before, and the process ended.
+    assert simulate(seed, RedisInbox).verdict.wrong == []
