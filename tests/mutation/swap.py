@@ -7,7 +7,6 @@ values of its constants replace those of the real one, wherever they are known.
 from __future__ import annotations
 
 import ast
-import functools
 import sys
 import types
 from typing import Any
@@ -64,10 +63,11 @@ def _function(old: Any, new: Any) -> bool:
 
 
 def _inner(value: Any) -> Any:
+    """What a decorator (a cache, a context manager) has wrapped: the code that somebody wrote."""
     if isinstance(value, (staticmethod, classmethod)):
-        return value.__func__
-    if isinstance(value, functools._lru_cache_wrapper):
-        return value.__wrapped__
+        value = value.__func__
+    while hasattr(value, "__wrapped__"):
+        value = value.__wrapped__
     return value
 
 

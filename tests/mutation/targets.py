@@ -21,13 +21,19 @@ RUNNER = (
     "tests/unit/test_redis_inbox.py",
     "tests/unit/test_simulation.py::test_whatever_happens_each_event_has_exactly_one_ending",
 )
-IDS = ("tests/unit/test_ledger_ids.py", "tests/unit/test_ledger_canonical.py")
+IDS = (
+    "tests/unit/test_ledger_ids.py",
+    "tests/unit/test_ledger_canonical.py",
+    "tests/unit/test_ledger_book.py",
+)
 LEDGER = (
     "tests/unit/test_ledger_canonical.py",
     "tests/unit/test_ledger_merkle.py",
     "tests/unit/test_ledger_consistency.py",
     "tests/unit/test_ledger_verify.py",
     "tests/unit/test_ledger_book.py",
+    "tests/unit/test_ledger_journal.py",
+    "tests/unit/test_ledger_entry.py",
 )
 DECISION = (
     "tests/unit/test_p33_decision_edges.py",

@@ -170,6 +170,13 @@ def test_a_day_around_midnight_is_near_enough(ledger):
         assert ledger.one(day, operation_id=f"OPS-2026-01-{day}-001").problems == ()
 
 
+@pytest.mark.parametrize("day", [25, 29])
+def test_a_day_beyond_midnight_is_not(ledger, day):
+    told = ledger.one(day, operation_id=f"OPS-2026-01-{day}-001")
+    assert told.operation_id == "OPS-2026-01-27-001"
+    assert f"OPS-2026-01-{day}-001" in told.problems[0]
+
+
 ROLLBACKS = {
     "missing": ({"outcome": "ROLLBACK"}, "outcome=ROLLBACK requires --rollback_of parameter"),
     "malformed": (
@@ -267,6 +274,7 @@ def test_the_torn_end_of_a_killed_write_is_put_aside_and_nothing_else(ledger):
     ledger.segment.write_bytes(whole + b'{"data":{"torn')
     assert ledger.one(3).seq == 3
     assert ledger.lines()[:2] == whole[:-1].split(b"\n")
+    assert [one["seq"] for one in ledger.records()] == [1, 2, 3]
     assert "14 bytes of an interrupted write" in ledger.told[0]
     (kept,) = ledger.folder.quarantine.iterdir()
     assert kept.read_bytes() == b'{"data":{"torn'

@@ -139,6 +139,96 @@ def test_evidence_that_is_too_long_is_left_out_and_that_is_said():
     assert made["digest"] == record({**data, "redis_snapshot": "x"})["digest"]
 
 
+@pytest.mark.parametrize("name", [
+    "redis_snapshot", "metrics_snapshot", "evidence_problems", "services_logs", "services_status",
+])  # fmt: skip
+def test_each_kind_of_evidence_can_be_left_out(name):
+    made = record({"notes": "kept", name: "x" * 70_000})["data"]
+    told = f"{name}: left out, the record would be over 64 KiB"
+    assert made == {"notes": "kept", "evidence": "incomplete", "evidence_problems": [told]}
+
+
+def nested(depth, kind):
+    value = "x"
+    for _ in range(depth):
+        value = [value] if kind is list else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_what_is_nested_as_deep_as_may_be_is_kept_and_no_deeper(kind):
+    deepest = {"data": nested(32, kind)}
+    assert canonical.load(canonical.dump(deepest)) == deepest
+    with pytest.raises(InvalidEntryError, match="nested deeper than 32; flatten it"):
+        canonical.dump({"data": nested(33, kind)})
+    with pytest.raises(ValueError, match="nested deeper than 32"):
+        canonical.load(json.dumps({"data": nested(33, kind)}, separators=(",", ":")).encode())
+
+
+def test_a_line_holds_64_kib_to_the_byte():
+    full = {"a": "x" * (65_536 - len('{"a":""}'))}
+    line = canonical.dump(full)
+    assert len(line) == 65_536
+    assert canonical.load(line) == full
+    with pytest.raises(InvalidEntryError, match=r"65537 bytes .* \(65536\); shorten a, or"):
+        canonical.dump({"a": full["a"] + "x"})
+    with pytest.raises(ValueError, match=r"65537 bytes are more than a line holds \(65536\)"):
+        canonical.load(line[:-2] + b'x"}')
+    # Without data there is nothing to name
+    with pytest.raises(InvalidEntryError, match="; shorten it, or"):
+        canonical.dump({"data": {}, "a": full["a"]})
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (None, "record.a: null (None) cannot be recorded; write it as text"),
+        (b"x", "record.a: bytes (b'x') cannot be recorded; write it as text"),
+        (0.5, "record.a: a float (0.5) cannot be recorded; write it as text"),
+        (["x", {"b": None}], "record.a[1].b: null (None) cannot be recorded; write it as text"),
+    ],
+)
+def test_what_cannot_be_recorded_is_told_by_its_place_and_kind(value, told):
+    with pytest.raises(InvalidEntryError) as refused:
+        canonical.dump({"a": value})
+    assert str(refused.value) == told
+    # A digest is of the data only
+    with pytest.raises(InvalidEntryError) as refused:
+        canonical.digest({"a": value})
+    assert str(refused.value) == told.replace("record", "data", 1)
+
+
+def test_a_number_in_a_line_that_no_reader_keeps_is_told_by_its_place():
+    with pytest.raises(InvalidEntryError, match=r"^record\.a: 9007199254740993 is beyond"):
+        canonical.load(b'{"a":9007199254740993}')
+
+
+@pytest.mark.parametrize(
+    ("text", "around"), [("0123456789" * 3, "01234567890123456789"), ("", '{"a":"')]
+)
+def test_half_a_character_is_told_by_what_stands_before_it(text, around):
+    with pytest.raises(InvalidEntryError) as refused:
+        canonical.dump({"a": text + "\ud800"})
+    assert f"after {around!r} cannot be written" in str(refused.value)
+
+
+def test_a_name_that_stands_twice_is_told_however_long_it_is():
+    name = "n" * 81
+    with pytest.raises(ValueError, match=f"the name '{name[:80]}' stands twice"):
+        canonical.load(f'{{"{name}":1,"{name}":2}}'.encode())
+
+
+@pytest.mark.parametrize(
+    ("line", "end"),
+    [(b"what?", "what?"), (b"x" * 200, "x" * 120), (b'},"digest":"sha256:\xff', None)],
+)
+def test_a_line_without_an_envelope_is_told_by_its_end(line, end):
+    with pytest.raises(ValueError, match="not a line of the journal") as refused:
+        canonical.envelope(line)
+    if end:
+        assert str(refused.value) == f"not a line of the journal: ...{end!r}"
+
+
 def test_an_entry_that_is_too_long_is_refused_with_the_field_to_shorten():
     with pytest.raises(InvalidEntryError, match="shorten changes_summary"):
         record({"changes_summary": "x" * 70_000})

@@ -248,3 +248,70 @@ def test_many_at_once_are_hashed_as_one_by_one(lines):
     even = found[: len(found) // 2 * 2]
     pairs = zip(even[::2], even[1::2], strict=True)
     assert merkle.nodes(even) == [merkle.node(left, right) for left, right in pairs]
+
+
+def test_the_tree_without_leaves_is_known():
+    assert (merkle.NONE.size, merkle.NONE.root) == (0, sha256(b"").digest())
+    assert merkle.Tree([]).root() == merkle.NONE.root
+    assert merkle.verify_consistency(merkle.NONE, merkle.NONE, []) is True
+    assert merkle.verify_consistency(merkle.NONE, Head(0, b"x" * 32), []) is False
+
+
+@pytest.mark.parametrize("old", range(9))
+@pytest.mark.parametrize("level", range(4))
+def test_growing_by_many_tells_which_nodes_it_completed(old, level):
+    for new in range(9 - old):
+        frontier = merkle.Frontier()
+        frontier.extend(LEAVES[:old])
+        below, size = LEAVES[: old + new], old
+        for _ in range(level):
+            below, size = merkle.nodes(below[: len(below) // 2 * 2]), size // 2
+        grown = merkle.Frontier(old, list(frontier.peaks))
+        assert grown.extend(LEAVES[old : old + new], level) == below[size:]
+        assert grown.root() == TREE.root(old + new)
+        if level == 0:
+            assert frontier.extend(LEAVES[old : old + new]) == below[size:]
+
+
+def test_hashes_that_are_no_pairs_have_no_nodes():
+    with pytest.raises(ValueError, match="zip"):
+        merkle.nodes(LEAVES[:3])
+
+
+@pytest.mark.parametrize(
+    "packed", [b"3:" + b"x" * 32, b"-1:" + b"x" * 32, b"1:", b"0:" + b"x" * 32]
+)
+def test_a_state_that_no_tree_has_is_refused(packed):
+    with pytest.raises(ValueError, match="not the frontier of a tree"):
+        merkle.Frontier.unpack(packed)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        (lambda: TREE.root(9), "size: 9 is not within 0 and 8"),
+        (lambda: TREE.root(-1), "size: -1 is not within 0 and 8"),
+        (lambda: TREE.inclusion(0, 9), "size: 9 is not within 0 and 8"),
+        (lambda: TREE.inclusion(8, 8), "index: 8 is not within 0 and 7"),
+        (lambda: TREE.consistency(1, 9), "new: 9 is not within 0 and 8"),
+        (lambda: TREE.consistency(6, 5), "old: 6 is not within 0 and 5"),
+    ],
+)
+def test_what_is_beyond_the_tree_is_told_by_its_name(asked, name):
+    with pytest.raises(ValueError, match=f"^{name}$"):
+        asked()
+
+
+def test_no_proof_shows_a_leaf_behind_the_last():
+    # One of these would do if the bound were one too high
+    assert merkle.verify_inclusion(LEAVES[0], 1, Head(1, LEAVES[0]), []) is False
+    assert merkle.verify_inclusion(LEAVES[0], -1, Head(1, LEAVES[0]), []) is False
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "proof"),
+    [(5, 3, []), (-1, 3, []), (3, 8, []), (6, 8, [*TREE.consistency(6, 8), LEAVES[0]])],
+)
+def test_a_history_that_is_shorter_or_shown_by_too_little_or_too_much_is_none(old, new, proof):
+    heads = [Head(size, TREE.root(max(size, 0))) for size in (old, new)]
+    assert merkle.verify_consistency(*heads, proof) is False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import sys
+import types
 from pathlib import Path
 
 from tests.mutation.operators import mutants
@@ -69,3 +71,20 @@ def test_each_mutant_of_a_sample_is_noticed_by_the_stories_of_its_module():
         assert found, one.key
     # And with the real one back they pass
     assert not noticed()
+
+
+def test_what_stands_behind_a_decorator_is_swapped_too(monkeypatch):
+    # Given a module with a context manager and a cache
+    source = (
+        "import contextlib, functools\n@contextlib.contextmanager\ndef held():\n    yield 1\n"
+        "@functools.lru_cache\ndef kept():\n    return 1\n"
+    )
+    real = types.ModuleType("decorated")
+    real.__file__ = __file__
+    exec(source, real.__dict__)
+    monkeypatch.setitem(sys.modules, "decorated", real)
+    # When both say something else
+    swap("decorated", ast.parse(source.replace(" 1", " 2")))
+    # Then they do
+    with real.held() as found:
+        assert (found, real.kept()) == (2, 2)
