@@ -284,6 +284,7 @@ def _traced(session: pytest.Session, files: dict[str, str]) -> dict[str, Any]:
     took_s, failed = [], []
     for at, item in enumerate(session.items):
         seen.clear()
+        _forget(files)
         before = session.testsfailed
         began = time.process_time(), time.monotonic()
         sys.settrace(calls)
@@ -297,6 +298,14 @@ def _traced(session: pytest.Session, files: dict[str, str]) -> dict[str, Any]:
         for name, line in seen:
             covered[files[name]].setdefault(str(line), []).append(at)
     return {"lines": covered, "took_s": took_s, "failed": failed}
+
+
+def _forget(files: dict[str, str]) -> None:
+    """Empty the caches of the modules: a cached answer would hide whose lines it came from."""
+    for name in files.values():
+        for value in vars(sys.modules[name]).values() if name in sys.modules else ():
+            if hasattr(value, "cache_clear"):
+                value.cache_clear()
 
 
 def _quiet() -> None:

@@ -10,6 +10,7 @@ from quantum_ops.ledger import entry
 from quantum_ops.ledger.errors import InvalidEntryError
 from tests.ledger_story import NOON, request
 
+RISKS = "READ_ONLY, LOW_RISK_CONFIG, SERVICE_RESTART, FILESYSTEM_WRITE"
 SECRET = "https://ops:hunter2hunter2@host/path"
 
 
@@ -76,9 +77,7 @@ def test_secrets_are_taken_out_of_texts_but_not_out_of_where_they_came_from():
     assert made.objective == "to tell a story"
 
 
-@pytest.mark.parametrize(
-    "risk", ["READ_ONLY", "LOW_RISK_CONFIG", "SERVICE_RESTART", "FILESYSTEM_WRITE"]
-)
+@pytest.mark.parametrize("risk", RISKS.split(", "))
 def test_each_risk_class_and_each_outcome_is_known(risk):
     assert entry.check(request(risk_class=risk, outcome="PARTIAL")) == []
     assert entry.check(request(risk_class=risk)) == []
@@ -90,11 +89,7 @@ def test_each_risk_class_and_each_outcome_is_known(risk):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (
-            {"risk_class": "HIGH"},
-            "risk_class: 'HIGH' is none of "
-            + "READ_ONLY, LOW_RISK_CONFIG, SERVICE_RESTART, FILESYSTEM_WRITE",
-        ),
+        ({"risk_class": "HIGH"}, f"risk_class: 'HIGH' is none of {RISKS}"),
         ({"outcome": "MAYBE"}, "outcome: 'MAYBE' is none of SUCCESS, PARTIAL, ROLLBACK"),
         ({"objective": " "}, "objective: is empty; say it with --objective"),
     ],
