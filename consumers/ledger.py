@@ -196,17 +196,22 @@ def ledger(event: DeployCompleted, context: Context) -> None:
         record = outbox.sha256(receipt.line)[:32] if receipt.line else ""
         context.once(ledger_warned(context.entry_id, record), ttl_s=DEPLOY_COMPLETED.retention_s)
     for name, detail in done.findings.items():
-        context.publish(
-            AuditFinding(
-                event_id=f"ledger/{name}/{context.entry_id}",
-                auditor="ledger",
-                finding=name,
-                severity=FINDINGS[name][0],
-                subject=receipt.operation_id,
-                detail=f"{event.operation[:100]}: {detail}"[:1000],
-                evidence=(context.entry_id,),
-            )
-        )
+        context.publish(_finding(name, event, context.entry_id, receipt.operation_id, detail))
+
+
+def _finding(
+    name: str, event: DeployCompleted, id_: str, subject: str, detail: str
+) -> AuditFinding:
+    """One of ``FINDINGS`` about an entry; the same one however often it is told."""
+    return AuditFinding(
+        event_id=f"ledger/{name}/{id_}",
+        auditor="ledger",
+        finding=name,
+        severity=FINDINGS[name][0],
+        subject=subject,
+        detail=f"{event.operation[:100]}: {detail}"[:1000],
+        evidence=(id_,),
+    )
 
 
 def _request(
@@ -234,19 +239,10 @@ def _whose(desk: Desk, event: DeployCompleted, id_: str) -> str:
     except signed.UnsignedError as error:
         raise Reject(str(error)) from None
     except signed.ForgedError as error:
-        name = "ledger_forged"
+        detail = f"{error}; nothing of it is recorded"
+        subject = event.event_id[:256] or id_
         # Told before it is buried: after a kill in between it is delivered, and told, again.
-        desk.report(
-            AuditFinding(
-                event_id=f"ledger/{name}/{id_}",
-                auditor="ledger",
-                finding=name,
-                severity=FINDINGS[name][0],
-                subject=event.event_id[:256] or id_,
-                detail=f"{event.operation[:100]}: {error}; nothing of it is recorded"[:1000],
-                evidence=(id_,),
-            )
-        )
+        desk.report(_finding("ledger_forged", event, id_, subject, detail))
         raise Reject(str(error)) from None
 
 
