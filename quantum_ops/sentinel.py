@@ -31,7 +31,10 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one sentinel says of the master; a higher ``config_epoch`` is a later failover."""
+    """What one sentinel says of the master; a higher ``config_epoch`` is a later failover.
+
+    ``address`` is that of the promoted replica from its promotion on.
+    """
 
     address: Address
     config_epoch: int
@@ -131,12 +134,19 @@ _FINDERS: dict[Any, Finder] = {}
 
 
 def _ask(sentinel: Any, service: str) -> Answer:
-    reply = sentinel.execute_command("SENTINEL", "MASTER", service)
+    # Two questions in one trip. The first reply goes on naming the old master, under the new epoch,
+    # until all other replicas follow the new one: seconds in which there is a master already.
+    with sentinel.pipeline(transaction=False) as both:
+        both.execute_command("SENTINEL", "MASTER", service)
+        both.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+        reply, where = both.execute()
+    if not where:
+        raise LookupError("it names no master")
     fields = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
     said = {_text(name): _text(value) for name, value in fields.items()}
     flags = said.get("flags", "").split(",")
     is_down = "s_down" in flags or "o_down" in flags
-    return Answer((said["ip"], int(said["port"])), int(said.get("config-epoch", 0)), is_down)
+    return Answer((_text(where[0]), int(where[1])), int(said.get("config-epoch", 0)), is_down)
 
 
 def _require_master(connection: Any) -> None:

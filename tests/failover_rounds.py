@@ -37,6 +37,8 @@ KINDS = ("kill", "stop", "partition", "planned", "bare")
 """``planned`` is ops/redis/failover.sh, ``bare`` is SENTINEL FAILOVER alone, as a control."""
 QUIET_S = 60.0
 """Longest wait for writes to go on after a fault; a round that needs more has failed."""
+AWAY_S = 1.0
+"""How much longer than the failover a host is away whose return is waited for."""
 
 
 @consumer(streams.AUDIT_FINDING)
@@ -47,7 +49,11 @@ def counting(event: AuditFinding, context: Context) -> None:
 
 @dataclass(slots=True)
 class Outcome:
-    """What one round cost; gaps are the longest times without an acknowledgement, an effect."""
+    """What one round cost; gaps are the longest times without an acknowledgement, an effect.
+
+    ``back_s`` is the time from the return of the old master's host to the next acknowledgement,
+    where there could be none before: a guard wanted all replicas. Else 0.
+    """
 
     kind: str
     acked: int = 0
@@ -57,6 +63,7 @@ class Outcome:
     undone: int = 0
     gap_s: float = 0.0
     consumer_gap_s: float = 0.0
+    back_s: float = 0.0
 
 
 class Writer:
@@ -93,7 +100,7 @@ class Writer:
             else:
                 self.acked.append(subject)
                 self.times.append(time.monotonic())
-            self._done.wait(0.002)
+            self._done.wait(0.005)
 
 
 class Worker:
@@ -153,12 +160,8 @@ def play(
                 wait_replicas_ms=500,
             )  # fmt: skip
             pinned = Writer(f"p{time.monotonic_ns()}", near, 0.0)
-        _fault(rig, kind, old)
-        wait_until(lambda: rig.master() not in (0, old), QUIET_S, "another master is named")
-        changed = time.monotonic()
-        for one, what in ((writer, "events are acknowledged"), (worker, "effects are made")):
-            wait_until(lambda one=one: one.times[-1] > changed, QUIET_S, f"{what} again")
-        _repair(rig, kind, old)
+        waits = wants_all(rig, kind, wait, min_replicas)
+        since = _until_repaired(rig, kind, (writer, worker), waits=waits)
         if pinned is not None:
             pinned.stop()
         if heal:
@@ -167,11 +170,36 @@ def play(
         made = _count(rig, kind, [writer, pinned] if pinned else [writer])
         made.gap_s = _longest(writer.times, began)
         made.consumer_gap_s = _longest(worker.times, began)
+        if waits:
+            made.back_s = next(at for at in writer.times if at > since) - since
         return made
     finally:
         for one in (writer, worker, pinned):
             if one is not None:
                 one.stop()
+
+
+def wants_all(rig: Rig, kind: str, wait: int, min_replicas: int) -> bool:
+    """Whether the guard wants more replicas than the fault leaves until the host is back."""
+    return kind in ("kill", "stop", "partition") and max(wait, min_replicas) > len(rig.servers) - 2
+
+
+def _until_repaired(rig: Rig, kind: str, working: tuple[Writer, Worker], *, waits: bool) -> float:
+    """From the fault until all work again; gives since when they could."""
+    old = rig.master()
+    _fault(rig, kind, old)
+    wait_until(lambda: rig.master() not in (0, old), QUIET_S, "another master is named")
+    since = time.monotonic()
+    if waits:
+        # Not to wait for something: the host is away, and nothing may be acknowledged.
+        time.sleep(AWAY_S)
+        assert working[0].times[-1] < since, "acknowledged, though a replica was missing"
+        since = time.monotonic()
+        _repair(rig, kind, old)
+    for one, what in zip(working, ("events are acknowledged", "effects are made"), strict=True):
+        wait_until(lambda one=one: one.times[-1] > since, QUIET_S, f"{what} again")
+    _repair(rig, kind, old)
+    return since
 
 
 def _fault(rig: Rig, kind: str, old: int) -> None:
@@ -196,8 +224,11 @@ def _fault(rig: Rig, kind: str, old: int) -> None:
 
 def _repair(rig: Rig, kind: str, old: int) -> None:
     """What was cut off comes back as it left, believing that it is the master."""
-    if kind == "stop":
-        rig.servers[old].signal(signal.SIGCONT)
+    node = rig.servers[old]
+    if kind == "kill" and node.process is not None and node.process.poll() is not None:
+        node.start()
+    elif kind == "stop":
+        node.signal(signal.SIGCONT)
     elif kind == "partition":
         rig.gates.open(old)
 

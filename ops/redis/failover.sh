@@ -1,41 +1,50 @@
 #!/usr/bin/env bash
 # A planned change of the Redis master that loses nothing: for maintenance of its host.
 #
-#   ops/redis/failover.sh [--sentinel HOST:PORT]... [--service NAME] [--pause SECONDS] [--check]
+#   ops/redis/failover.sh [--sentinel HOST:PORT]... [--service NAME] [--pause SECONDS] [--tls] [--check]
 #
 # SENTINEL FAILOVER alone loses what was written meanwhile: the old master takes writes for some ten
 # seconds more, which its other replica may even acknowledge. So writes are held here (CLIENT PAUSE)
-# until all replicas have everything, and until the old master is a replica itself.
+# until all replicas have everything, and until the old master is a replica itself: one to two
+# seconds, of which a sentinel takes the most until it notices that its choice is promoted.
 #
 # Sentinels and service come from REDIS_URL=sentinel://... unless named. Logins: REDISCLI_AUTH (and
 # REDIS_USERNAME) for the servers, REDIS_SENTINEL_PASSWORD (and REDIS_SENTINEL_USERNAME) for sentinels.
+# With sentinels://..., or --tls, all is asked over TLS: REDIS_TLS_CA, REDIS_TLS_CERT, REDIS_TLS_KEY.
 # Exit codes: 0 done (or, with --check, possible), 1 broken off and writes go on where they were,
-# 2 usage, 3 nothing was touched: no replica is fit, or a sentinel does not answer.
+# 2 usage, 3 nothing was touched: no replica is fit, one is behind, or a sentinel does not answer.
 set -uo pipefail
 
-sentinels=() service='' pause_s=30 check=no
+sentinels=() service='' pause_s=30 check=no tls=() patience_s=5
+answers=() downs=() patient=()
 held=no master_host='' master_port=''
 
 say() { printf '%s\n' "$*"; }
 fail() { local code=$1; shift; printf 'failover: %s\n' "$*" >&2; exit "$code"; }
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit "$1"; }
+usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; exit "$1"; }
 
 while [ $# -gt 0 ]; do
     case $1 in
         --sentinel) [ $# -ge 2 ] || usage 2; sentinels+=("$2"); shift 2 ;;
         --service) [ $# -ge 2 ] || usage 2; service=$2; shift 2 ;;
         --pause) [ $# -ge 2 ] || usage 2; pause_s=$2; shift 2 ;;
+        --tls) tls=(--tls); shift ;;
         --check) check=yes; shift ;;
         -h | --help) usage 0 ;;
         *) usage 2 >&2 ;;
     esac
 done
 case $pause_s in '' | *[!0-9]*) fail 2 "--pause $pause_s: is no whole number of seconds" ;; esac
+pause_s=$((10#$pause_s))
+# Should it run out before the old master is a replica, what that one takes then is lost.
+[ "$pause_s" -ge 5 ] || fail 2 "--pause $pause_s: is below 5 s; the sentinels alone may need two of them"
 command -v redis-cli >/dev/null || fail 2 'needs redis-cli: apt-get install redis-tools'
 case ${REDIS_URL:-} in
-    sentinel://*)
-        rest=${REDIS_URL#sentinel://} rest=${rest%%\?*}
+    sentinel://* | sentinels://*)
+        [ "${REDIS_URL%%:*}" = sentinel ] || tls=(--tls)
+        rest=${REDIS_URL#*://} query=''
+        case $rest in *\?*) query=${rest#*\?} rest=${rest%%\?*} ;; esac
         path=${rest#*/} hosts=${rest%%/*}
         [ -n "$service" ] || service=${path%%/*}
         [ ${#sentinels[@]} -gt 0 ] || IFS=, read -ra sentinels <<<"${hosts##*@}"
@@ -44,10 +53,25 @@ esac
 [ ${#sentinels[@]} -gt 0 ] && [ -n "$service" ] ||
     fail 2 'names no sentinel: set REDIS_URL=sentinel://HOST:PORT,.../SERVICE, or --sentinel and --service'
 
+file_of() { # OPTION SETTING: the file of TLS that REDIS_URL's query names, else the setting's
+    local part
+    while IFS= read -r part; do
+        case $part in "$1"=*) printf '%b' "$(sed 's/+/ /g; s/\\/\\\\/g; s/%/\\x/g' <<<"${part#*=}")"; return ;; esac
+    done < <(tr '&' '\n' <<<"${query:-}")
+    printf '%s' "$2"
+}
+if [ ${#tls[@]} -gt 0 ]; then
+    ca=$(file_of ssl_ca_certs "${REDIS_TLS_CA:-}") cert=$(file_of ssl_certfile "${REDIS_TLS_CERT:-}")
+    key=$(file_of ssl_keyfile "${REDIS_TLS_KEY:-}")
+    tls+=(${ca:+--cacert "$ca"} ${cert:+--cert "$cert"} ${key:+--key "$key"})
+fi
+
 # ask HOST PORT COMMAND...: the plain reply of a server. Never with a password on the command line.
+# Without a command those on stdin, a line each: starting redis-cli takes longer than most replies.
 ask() {
     local host=$1 port=$2; shift 2
-    timeout 5 redis-cli -e --raw -h "$host" -p "$port" ${REDIS_USERNAME:+--user "$REDIS_USERNAME"} "$@"
+    timeout "$patience_s" redis-cli -e --raw -h "$host" -p "$port" "${tls[@]}" \
+        ${REDIS_USERNAME:+--user "$REDIS_USERNAME"} "$@"
 }
 
 # sentinel HOST:PORT COMMAND...
@@ -56,31 +80,68 @@ sentinel() {
     (
         unset REDISCLI_AUTH # set to nothing it would be sent, too
         [ -z "${REDIS_SENTINEL_PASSWORD:-}" ] || export REDISCLI_AUTH=$REDIS_SENTINEL_PASSWORD
-        exec timeout 5 redis-cli -e --raw -h "${at%:*}" -p "${at##*:}" \
+        exec timeout 5 redis-cli -e --raw -h "${at%:*}" -p "${at##*:}" "${tls[@]}" \
             ${REDIS_SENTINEL_USERNAME:+--user "$REDIS_SENTINEL_USERNAME"} SENTINEL "$@"
     )
 }
 
 named() { sentinel "$1" GET-MASTER-ADDR-BY-NAME "$service" | tr '\n' ' '; }
 
-replication() { ask "$master_host" "$master_port" INFO replication | tr -d '\r'; }
+# down_after HOST:PORT [MS]: after how long that sentinel takes the master for dead, or set it.
+down_after() {
+    if [ $# -gt 1 ]; then
+        sentinel "$1" SET "$service" down-after-milliseconds "$2"
+    else
+        sentinel "$1" MASTER "$service" | awk 'NR % 2 { name = $0; next } name == "down-after-milliseconds"'
+    fi
+}
 
-# in_step OFFSET: whether every replica that is online has all up to there.
+replication() { ask "$master_host" "$master_port" INFO replication; }
+
+# online INFO: host, port and acknowledged offset of each replica that the master has on the line.
+online() {
+    awk -F'[:,=]' '/^slave[0-9]+:/ && /state=online/ {
+        for (i = 2; i < NF; i++) { if ($i == "ip") ip = $(i + 1); if ($i == "port") port = $(i + 1)
+            if ($i == "offset") offset = $(i + 1) }
+        print ip, port, offset }' <<<"$1"
+}
+
+# fit: how many replicas the sentinel might choose; what it takes for dead it does not.
+fit() {
+    sentinel "$first" REPLICAS "$service" | awk '
+        NR % 2 { name = $0; next }
+        name == "flags" { bad = $0 ~ /s_down|o_down|disconnected/ }
+        name == "slave-priority" { n += !bad && $0 != 0 }
+        END { print n + 0 }'
+}
+
+# in_step OFFSET COUNT: 0 if so many replicas have all up to there, 1 if not yet, 2 if one is gone.
+# What the master knows is up to a second old, so a replica that seems behind is asked itself.
 in_step() {
-    replication | awk -F: -v all="$1" '
-        $1 ~ /^slave[0-9]+$/ && $2 ~ /state=online/ { n++; match($2, /offset=[0-9]+/)
-            if (substr($2, RSTART + 7, RLENGTH - 7) + 0 < all + 0) behind = 1 }
-        END { exit behind || n < 1 }'
+    local host port acked has info n=0 patience_s=2
+    info=$(replication) || return 1
+    while read -r host port acked; do
+        n=$((n + 1))
+        [ "${acked:-0}" -ge "$1" ] && continue
+        has=$(ask "$host" "$port" ROLE | sed -n 5p)
+        [ "${has:-0}" -ge "$1" ] || return 1
+    done < <(online "$info")
+    [ "$n" -ge "$2" ] || return 2
 }
 
 # shellcheck disable=SC2317 # called by the trap
 let_go() {
     [ "$held" != yes ] || ask "$master_host" "$master_port" CLIENT UNPAUSE >/dev/null
+    local i
+    for i in "${!patient[@]}"; do
+        [ "$(down_after "${answers[i]}" "${patient[i]}")" = OK ] ||
+            printf 'failover: %s waits %s ms before it calls a master dead: redis-cli ... SENTINEL SET %s down-after-milliseconds %s\n' \
+                "${answers[i]}" $((pause_s * 1000)) "$service" "${patient[i]}" >&2
+    done
 }
 trap let_go EXIT
 trap 'exit 1' INT TERM HUP
 
-answers=()
 for at in "${sentinels[@]}"; do
     [ "${at##*:}" != "$at" ] || at=$at:26379
     answers+=("$at")
@@ -89,28 +150,48 @@ for at in "${sentinels[@]}"; do
     [ -z "$master_host" ] || [ "$where" = "$master_host $master_port " ] ||
         fail 3 "sentinels disagree: $at names $where, another one $master_host $master_port"
     read -r master_host master_port <<<"$where"
+    down=$(down_after "$at")
+    case $down in '' | *[!0-9]*) fail 3 "sentinel $at does not say after how long a master is dead" ;; esac
+    downs+=("$down")
 done
 first=${answers[0]}
 [ "$(ask "$master_host" "$master_port" ROLE | head -1)" = master ] ||
     fail 3 "$master_host:$master_port does not answer as a master"
 in_quorum=$(sentinel "$first" CKQUORUM "$service") || fail 3 "no quorum: $in_quorum"
-online=$(replication | grep -c 'state=online') ||
-    fail 3 "$master_host:$master_port has no replica that is online"
-say "master    $master_host:$master_port of $service, replicas online: $online"
+count=$(online "$(replication)" | wc -l)
+[ "$count" -gt 0 ] || fail 3 "$master_host:$master_port has no replica that is online"
+fit=$(fit)
+[ "$fit" -gt 0 ] || fail 3 "the sentinel $first knows no replica that it may promote"
+# It chooses by what it knew up to ten seconds ago: one that lost its master since may win.
+[ "$fit" -le "$count" ] ||
+    fail 3 "of $fit replicas that may be promoted only $count are online at $master_host:$master_port: wait until the others are, or stop them"
+say "master    $master_host:$master_port of $service, replicas online: $count, down-after: ${downs[*]} ms"
 [ "$check" = no ] || { say 'possible; nothing was changed'; exit 0; }
 
+# What the sentinels publish on the master is held like a write, and their pings behind it: after
+# down-after they would begin a failover of their own, across this one.
+for i in "${!answers[@]}"; do
+    [ "${downs[i]}" -lt $((pause_s * 1000)) ] || continue
+    patient[i]=${downs[i]}
+    [ "$(down_after "${answers[i]}" $((pause_s * 1000)))" = OK ] ||
+        fail 3 "sentinel ${answers[i]} does not let its down-after be set (SENTINEL SET)"
+done
 began=$(date +%s%N)
 ms() { echo $((($(date +%s%N) - began) / 1000000)); }
-ask "$master_host" "$master_port" CLIENT PAUSE $((pause_s * 1000)) WRITE >/dev/null ||
-    fail 1 'the master does not hold writes'
 held=yes
+paused=$(ask "$master_host" "$master_port" <<<"CLIENT PAUSE $((pause_s * 1000)) WRITE
+INFO replication")
+[ "${paused%%$'\n'*}" = OK ] || fail 1 'the master does not hold writes'
 say "held      writes, for $pause_s s at most"
 # Only pings are added from here on.
-offset=$(replication | sed -n 's/^master_repl_offset://p')
-until in_step "$offset"; do
+offset=$(sed -n 's/^master_repl_offset:\([0-9]*\).*/\1/p' <<<"$paused")
+case $offset in '' | *[!0-9]*) fail 1 'the master does not say how far it is; writes go on as before' ;; esac
+until in_step "$offset" "$count"; do
+    [ $? -eq 1 ] || fail 1 'a replica lost its line; writes go on as before'
     [ "$(ms)" -lt $((pause_s * 500)) ] || fail 1 'a replica does not catch up; writes go on as before'
-    sleep 0.1
+    sleep 0.05
 done
+[ "$(ms)" -lt $((pause_s * 500)) ] || fail 1 'half of the pause is over; writes go on as before'
 say "in step   all replicas at offset $offset, after $(ms) ms"
 sentinel "$first" FAILOVER "$service" >/dev/null || fail 1 'the sentinel refuses; writes go on as before'
 # From here on an end of the pause may lose writes: broken off, it is left to run out.
@@ -118,7 +199,7 @@ held=asked
 new_host='' new_port=''
 until [ -n "$new_host" ]; do
     [ "$(ms)" -lt $((pause_s * 800)) ] || fail 1 "no new master yet, writes are held for $pause_s s in all: look at the logs of the sentinels"
-    sleep 0.1
+    sleep 0.05
     read -r host port <<<"$(named "$first")"
     [ "$host $port" != "$master_host $master_port" ] || continue
     [ "$(ask "$host" "$port" ROLE | head -1)" = master ] && new_host=$host new_port=$port
@@ -127,6 +208,12 @@ say "promoted  $new_host:$new_port, after $(ms) ms"
 # The sentinels would do this, too, but some ten seconds later; until then it would take writes.
 ask "$master_host" "$master_port" REPLICAOF "$new_host" "$new_port" >/dev/null ||
     fail 1 "$master_host:$master_port does not follow; it takes writes again in $pause_s s: stop it"
-ask "$master_host" "$master_port" CLIENT KILL TYPE normal SKIPME yes >/dev/null
-ask "$master_host" "$master_port" CLIENT UNPAUSE >/dev/null
+# Whoever waits for replicas would find none yet, and wait in vain for its whole patience.
+until_ms=$(($(ms) + 1000))
+until [ "$(online "$(ask "$new_host" "$new_port" INFO replication)" | wc -l)" -ge "$count" ]; do
+    [ "$(ms)" -lt $until_ms ] || break
+    sleep 0.05
+done
+ask "$master_host" "$master_port" >/dev/null <<<'CLIENT KILL TYPE normal SKIPME yes
+CLIENT UNPAUSE'
 say "done      $master_host:$master_port follows; writes were held for $(ms) ms"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from contextlib import contextmanager
 
 import pytest
@@ -22,6 +23,8 @@ from quantum_ops.settings import RedisSettings
 from tests.failover_rounds import play
 from tests.p33_rig import P33Rig, hold, publish_universe
 from tests.sentinel_rig import Rig
+from tests.supervised import ROOT
+from tests.waiting import wait_until
 
 FULL = os.environ.get("QUANTUM_FAULTS") == "full"
 pytestmark = pytest.mark.timeout(1800 if FULL else 120)
@@ -150,6 +153,50 @@ def test_a_permit_that_may_come_back_is_not_acted_on(server, gate):
     with server.one_replica_hangs():
         assert verdict(gate, plan(1)).reason == "not_replicated"
     assert verdict(gate, plan(1)).reason == "missing"
+
+
+def failover_sh(rig, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROOT / "ops" / "redis" / "failover.sh", *options],
+        env={**os.environ, "REDIS_URL": rig.url}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_a_planned_change_is_refused_while_a_replica_that_may_be_chosen_is_behind(rig):
+    assert failover_sh(rig, "--check").returncode == 0
+    # Given a replica without a master, which the sentinels still take for as good as the other
+    master = rig.master()
+    other = next(port for port in rig.servers if port != master)
+    rig.said(other, "REPLICAOF", "127.0.0.1", "1")
+    wait_until(lambda: b"connected_slaves:1" in rig.said(master, "INFO", "replication"), 10, "gone")
+    # When somebody wants another master
+    done = failover_sh(rig)
+    # Then nothing was touched, nor held
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "of 2 replicas that may be promoted only 1 are online" in done.stderr
+    assert rig.said(master, "SET", "still", "written") == b"OK"
+    rig.said(other, "REPLICAOF", "127.0.0.1", master)
+    wait_until(rig.is_whole, 20, "all is in step again")
+    assert rig.master() == master
+
+
+def test_a_planned_change_that_a_replica_does_not_follow_is_taken_back(rig):
+    # Given a replica that hangs, which neither the master nor a sentinel has noticed
+    master = rig.master()
+    other = next(port for port in rig.servers if port != master)
+    db = rig.connect()
+    db.set("moves", "the offset")
+    rig.servers[other].signal(signal.SIGSTOP)
+    db.set("moves", "on")
+    # When the change has waited for it in vain
+    done = failover_sh(rig, "--pause", "5")
+    rig.servers[other].signal(signal.SIGCONT)
+    # Then writes go on at once, where they were
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "a replica does not catch up; writes go on as before" in done.stderr
+    assert rig.said(master, "SET", "still", "written") == b"OK"
+    wait_until(rig.is_whole, 20, "all is in step again")
+    assert rig.master() == master
 
 
 @pytest.mark.parametrize("kind", ["planned", "kill", "stop", "partition"] if FULL else ["planned"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -19,21 +20,31 @@ OLD, NEW = ("10.0.0.1", 6379), ("10.0.0.2", 6379)
 
 
 class Says:
-    """A sentinel that gives one answer, or raises it."""
+    """A sentinel that gives these replies to MASTER and GET-MASTER-ADDR-BY-NAME, or raises."""
 
-    def __init__(self, answer: object) -> None:
-        self.answer = answer
+    def __init__(self, *replies: object) -> None:
+        self.replies = replies
         self.connection_pool = SimpleNamespace(connection_kwargs={"host": "s", "port": 1})
 
+    @contextmanager
+    def pipeline(self, *, transaction):
+        assert not transaction
+        yield self
+
     def execute_command(self, *_command):
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        return self
+
+    def execute(self):
+        for reply in self.replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return list(self.replies)
 
 
-def says(address, epoch, flags="master"):
+def says(address, epoch, flags="master", promoted=None):
     fields = {"ip": address[0], "port": address[1], "flags": flags, "config-epoch": epoch}
-    return Says([str(part).encode() for pair in fields.items() for part in pair])
+    where = [str(part).encode() for part in promoted or address]
+    return Says([str(part).encode() for pair in fields.items() for part in pair], where)
 
 
 def find(*sentinels):
@@ -53,10 +64,21 @@ def test_a_master_that_is_taken_for_dead_is_named_as_long_as_there_is_no_other()
     assert find(says(OLD, 3, "master,s_down,o_down"), says(NEW, 3))[0] == NEW
 
 
+def test_a_promoted_replica_is_gone_to_before_the_others_follow_it():
+    # Given a sentinel that waits for the other replicas, and one that has not heard of it yet
+    leads = says(OLD, 4, "master,failover_in_progress", promoted=NEW)
+    assert find(says(OLD, 3), leads)[0] == NEW
+
+
 def test_sentinels_that_say_nothing_are_waited_out():
     unknown = redis.ResponseError("No such master with that name")
     with pytest.raises(MasterNotFoundError, match="No such master") as caught:
-        find(Says(redis.ConnectionError("gone")), Says(unknown), Says([b"ip", b"h"]))
+        find(
+            Says(redis.ConnectionError("gone")),
+            Says(unknown),
+            Says([b"ip", b"h"], [b"h", b"1"], [b"more"]),
+            Says([], None),
+        )
     assert client.is_passing(caught.value)
 
 
