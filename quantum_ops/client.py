@@ -23,7 +23,7 @@ from redis.retry import Retry
 from quantum_ops import knobs, line, sentinel
 from quantum_ops.acl import passwords
 from quantum_ops.errors import ConfigurationError, RefusedError
-from quantum_ops.redis_url import SCHEMES, shown, tls_options, tls_problem, url_of
+from quantum_ops.redis_url import SCHEMES, is_sentinel, shown, tls_options, tls_problem, url_of
 from quantum_ops.replicas import NONE, Replicas
 from quantum_ops.settings import RedisSettings
 
@@ -74,11 +74,11 @@ def connect(
     settings = settings or knobs.load(RedisSettings)
     options = connection_options(settings, block_ms=block_ms, name=name) | login(settings, user)
     url = url_of(settings)
-    options |= tls_options(url, settings)
-    if url.startswith("sentinel://"):
-        pool: redis.ConnectionPool = _sentinel_pool(url, settings, options)
+    tls = tls_options(url, settings)
+    if is_sentinel(url):
+        pool: redis.ConnectionPool = _sentinel_pool(url, settings, options, tls)
     else:
-        pool = redis.ConnectionPool.from_url(url, **options)
+        pool = redis.ConnectionPool.from_url(url, **options, **tls)
     return of_pool(pool, settings)
 
 
@@ -259,13 +259,15 @@ def _require_hiredis() -> None:
         )
 
 
-def _sentinel_pool(url: str, settings: RedisSettings, options: dict[str, Any]) -> sentinel.Pool:
+def _sentinel_pool(
+    url: str, settings: RedisSettings, options: dict[str, Any], tls: dict[str, Any]
+) -> sentinel.Pool:
     parts = urllib.parse.urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
     service, _, number = parts.path.strip("/").partition("/")
     problem = f"REDIS_URL={shown(url)!r}"
     if not hosts or not service:
-        raise ConfigurationError(f"{problem}: write sentinel://HOST:PORT,HOST:PORT/SERVICE")
+        raise ConfigurationError(f"{problem}: write {parts.scheme}://HOST:PORT,HOST:PORT/SERVICE")
     if number and not (number.isascii() and number.isdecimal()):
         raise ConfigurationError(f"{problem}: {number!r} is no number of a database")
     user, _, password = login.partition(":")
@@ -282,6 +284,7 @@ def _sentinel_pool(url: str, settings: RedisSettings, options: dict[str, Any]) -
             **options,
             "db": int(number) if number else settings.db,
         },
+        tls=tls,
     )
 
 

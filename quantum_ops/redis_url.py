@@ -11,8 +11,13 @@ from typing import Any
 from quantum_ops.errors import ConfigurationError
 from quantum_ops.settings import RedisSettings
 
-SCHEMES = ("redis", "rediss", "unix", "sentinel")
-_WRITE = "write redis://HOST:PORT/DB, rediss://..., unix:///path or sentinel://HOST:PORT/SERVICE"
+SENTINEL_SCHEMES = ("sentinel", "sentinels")
+SCHEMES = ("redis", "rediss", "unix", *SENTINEL_SCHEMES)
+_ENCRYPTED = ("rediss", "sentinels")
+_WRITE = (
+    "write redis://HOST:PORT/DB, rediss://..., unix:///path, sentinel://HOST:PORT/SERVICE or "
+    "sentinels://..."
+)
 _OPTIONS = {"db", "password", "username", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile"}
 _PASSWORD = re.compile(r"((?:^|[?&])password=)[^&#]*", re.IGNORECASE)
 _FILES = {
@@ -48,23 +53,31 @@ def shown(url: str) -> str:
     return f"{scheme}://{login.partition(':')[0]}:***@{where}" if at else f"{scheme}://{where}"
 
 
-def tls_options(url: str, settings: RedisSettings) -> dict[str, Any]:
-    """What redis-py is to be told of TLS: empty unless the URL begins with ``rediss``.
+def is_sentinel(url: str) -> bool:
+    """Whether ``url`` names sentinels, who name the server."""
+    return url.partition("://")[0] in SENTINEL_SCHEMES
 
-    The server's certificate and its name are always checked. Files that the URL names count before
-    those of the settings. Raises :class:`ConfigurationError` for a file that cannot be used.
+
+def tls_options(url: str, settings: RedisSettings) -> dict[str, Any]:
+    """What redis-py is to be told of TLS: empty unless the URL's scheme says TLS.
+
+    With ``sentinels`` it is for the sentinels and for the servers that they name. Certificates and
+    names are always checked. Files that the URL names count before those of the settings. Raises
+    :class:`ConfigurationError` for a file that cannot be used.
     """
     named = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query))
     found = {
         option: named.get(option) or getattr(settings, field)
         for option, (_, field, _) in _FILES.items()
     }
-    if not url.startswith("rediss://"):
+    scheme = url.partition("://")[0]
+    if scheme not in _ENCRYPTED:
         given = [_FILES[option][0] for option, path in found.items() if path]
         if given:
+            write = "sentinels://..." if scheme == "sentinel" else "rediss://HOST:PORT"
             raise ConfigurationError(
-                f"{given[0]}: is set, but {shown(url)!r} is not encrypted; write "
-                f"rediss://HOST:PORT, or take {given[0]} out"
+                f"{given[0]}: is set, but {shown(url)!r} is not encrypted; write {write}, or take "
+                f"{given[0]} out"
             )
         return {}
     if bool(found["ssl_certfile"]) != bool(found["ssl_keyfile"]):
@@ -129,7 +142,7 @@ def _check(url: str) -> None:
     try:
         # What the library says may repeat a part of the password.
         parts = urllib.parse.urlsplit(url)
-        _ = parts.scheme == "sentinel" or (parts.port, parts.hostname)
+        _ = parts.scheme in SENTINEL_SCHEMES or (parts.port, parts.hostname)
     except ValueError:
         raise ConfigurationError(f"{problem}: is no URL; {_WRITE}") from None
     if parts.scheme not in SCHEMES:

@@ -13,12 +13,16 @@ from typing import Any
 
 import redis
 from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis.sentinel import (
     MasterNotFoundError,
     Sentinel,
     SentinelConnectionPool,
     SentinelManagedConnection,
 )
+
+from quantum_ops.redis_url import tls_problem
 
 PORT = 26379
 ASK_S = 0.5
@@ -63,19 +67,23 @@ class Finder(Sentinel):
     def discover_master(self, service_name: str) -> Address:
         """Host and port of the master.
 
-        Raises ``MasterNotFoundError``, which passes, if no sentinel names one, and
-        ``AuthenticationError`` if none lets us in.
+        Raises ``MasterNotFoundError``, which passes, if no sentinel names one,
+        ``AuthenticationError`` if none lets us in, and what :func:`tls_problem` knows if none and
+        we believe each other's certificates.
         """
         answers, silent, refusals = [], [], []
         for sentinel in self.sentinels:
             try:
                 answers.append(_ask(sentinel, service_name))
             except (redis.RedisError, OSError, ValueError, LookupError) as error:
-                silent.append(f"{_place(sentinel)}: {error}")
-                if isinstance(error, _REFUSED):
+                problem = tls_problem(error)
+                silent.append(f"{_place(sentinel)}: {problem or error}")
+                if problem or isinstance(error, _REFUSED):
                     refusals.append(error)
         found = newest(answers)
         if found is None and len(refusals) == len(self.sentinels):
+            if tls_problem(refusals[0]):
+                raise redis.ConnectionError(silent[0]) from refusals[0]
             raise redis.AuthenticationError(f"sentinels: {refusals[0]}")
         if found is None:
             raise MasterNotFoundError(
@@ -92,6 +100,10 @@ class Connection(SentinelManagedConnection):
         """Log in, then ask for the role: a server that was demoted a moment ago answers reads."""
         super().on_connect_check_health(check_health=check_health)
         _require_master(self)
+
+
+class SecureConnection(Connection, redis.SSLConnection):
+    """The same over TLS."""
 
 
 class Pool(SentinelConnectionPool):
@@ -117,17 +129,25 @@ def pool(
     *,
     login: Mapping[str, Any],
     options: Mapping[str, Any],
+    tls: Mapping[str, Any],
 ) -> Pool:
     """Connections to the master of ``service``.
 
-    ``login`` is for the sentinels, ``options`` are those of connections to the master.
+    ``login`` is for the sentinels, ``options`` are those of connections to the master. ``tls`` is
+    for both, and empty without it.
     """
-    quick = {"socket_timeout": ASK_S, "socket_connect_timeout": ASK_S, "protocol": 2, **login}
-    key = (tuple(sentinels), service, tuple(sorted(quick.items())))
+    key = (tuple(sentinels), service, tuple(sorted({**login, **tls}.items())))
     finder = _FINDERS.get(key)
     if finder is None:
+        quick = {
+            "socket_timeout": ASK_S, "socket_connect_timeout": ASK_S, "protocol": 2,
+            # Unasked redis-py tries each dead sentinel for four seconds, if it refuses at once.
+            "retry": Retry(NoBackoff(), 0), "retry_on_error": [], "driver_info": None,
+            **login, **({"ssl": True, **tls} if tls else {}),
+        }  # fmt: skip
         finder = _FINDERS[key] = Finder(sentinels, sentinel_kwargs=quick)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
-    return Pool(service, finder, connection_class=Connection, **options)  # type: ignore[no-untyped-call]  # as above
+    made_of = SecureConnection if tls else Connection
+    return Pool(service, finder, connection_class=made_of, **options, **tls)  # type: ignore[no-untyped-call]  # as above
 
 
 _FINDERS: dict[Any, Finder] = {}

@@ -33,8 +33,9 @@ from tests.supervised import ROOT
 from tests.waiting import wait_until
 
 KEY = streams.AUDIT_FINDING.key
-KINDS = ("kill", "stop", "partition", "planned", "bare")
-"""``planned`` is ops/redis/failover.sh, ``bare`` is SENTINEL FAILOVER alone, as a control."""
+KINDS = ("kill", "host", "stop", "partition", "planned", "bare")
+"""``host`` kills the master and a sentinel. ``planned`` is ops/redis/failover.sh, ``bare`` SENTINEL
+FAILOVER alone, as a control."""
 QUIET_S = 60.0
 """Longest wait for writes to go on after a fault; a round that needs more has failed."""
 AWAY_S = 1.0
@@ -203,8 +204,10 @@ def _until_repaired(rig: Rig, kind: str, working: tuple[Writer, Worker], *, wait
 
 
 def _fault(rig: Rig, kind: str, old: int) -> None:
-    if kind == "kill":
+    if kind in ("kill", "host"):
         rig.servers[old].kill()
+        if kind == "host":
+            rig.sentinels[0].kill()  # the first to be asked
     elif kind == "stop":
         rig.servers[old].signal(signal.SIGSTOP)
     elif kind == "partition":

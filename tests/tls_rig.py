@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -14,6 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.servers import Server
 from tests.supervised import free_port
+from tests.waiting import wait_until
 
 
 class Authority:
@@ -61,7 +64,7 @@ class Authority:
 class TlsServer(Server):
     """Debian's redis-server with a TLS port; the pinned Valkey has no TLS built in."""
 
-    def __init__(self, ca: Authority, cert: Path, key: Path, *, asks: bool) -> None:
+    def __init__(self, ca: Authority, cert: Path, key: Path, *more: str, asks: bool) -> None:
         self.tls_port = free_port()
         super().__init__(
             "redis7", "--tls-port", str(self.tls_port), "--tls-cert-file", str(cert),
@@ -69,9 +72,43 @@ class TlsServer(Server):
             "--tls-auth-clients", "yes" if asks else "no",
             # With TLS 1.3 a client learns of its refusal only behind the handshake, if the server's
             # last word is not lost with the connection: a story must not wait for that.
-            *(["--tls-protocols", "TLSv1.2"] if asks else []),
+            *(["--tls-protocols", "TLSv1.2"] if asks else []), *more,
         )  # fmt: skip
         self.tls_url = f"rediss://127.0.0.1:{self.tls_port}/0"
+
+
+class TlsSentinel(Server):
+    """A sentinel that speaks nothing but TLS, to the server that it watches, too."""
+
+    def __init__(self, ca: Authority, cert: Path, key: Path, master: int) -> None:
+        self._files = {"tls-cert-file": cert, "tls-key-file": key, "tls-ca-cert-file": ca.ca}
+        self._master = master
+        self.tls_port = free_port()
+        super().__init__("redis7")
+
+    def start(self) -> None:
+        """Start it, and wait for its socket: it has no other port without TLS."""
+        lines = [
+            "port 0", f"tls-port {self.tls_port}", f"unixsocket {self.socket}",
+            f"dir {self.folder}", "tls-replication yes",
+            *(f"{name} {path}" for name, path in self._files.items()),
+            f"sentinel monitor quantum 127.0.0.1 {self._master} 1",
+            "sentinel down-after-milliseconds quantum 2000",
+            "sentinel failover-timeout quantum 3000",
+        ]  # fmt: skip
+        conf = self.folder / "sentinel.conf"
+        conf.write_text("\n".join(lines) + "\n")
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self._path, str(conf), "--sentinel"], stdout=log, stderr=subprocess.STDOUT
+            )
+        wait_until(self.socket.exists, what=f"sentinel in {self.folder} answers")
+
+    def knows_a_replica(self) -> bool:
+        """Whether it has found one that it may promote."""
+        with redis.Redis(unix_socket_path=str(self.socket), protocol=2, driver_info=None) as db:
+            found = db.sentinel_slaves("quantum")
+        return any(one["flags"] == "slave" and one["master-link-status"] == "ok" for one in found)
 
 
 def _named(name: str) -> x509.Name:

@@ -26,6 +26,7 @@ def run_raw(argv: list[str]) -> int:
     """Exit code of the client; never returns where redis-cli takes over."""
     from ops.target import open_db, settings
     from quantum_ops.client import OPERATOR, login, url_of
+    from quantum_ops.redis_url import is_sentinel
 
     found = settings()
     url = urllib.parse.urlsplit(url_of(found))
@@ -33,7 +34,7 @@ def run_raw(argv: list[str]) -> int:
     user, password = names_login(argv)
     program = shutil.which("redis-cli") or shutil.which("valkey-cli")
     # Through Sentinel only our client finds the master.
-    builtin = os.environ.get("QUANTUM_REDIS_CLI") == "builtin" or url.scheme == "sentinel"
+    builtin = os.environ.get("QUANTUM_REDIS_CLI") == "builtin" or is_sentinel(url.geturl())
     if program and not builtin:
         if url.password and not elsewhere:
             # In the environment and not as an argument: `ps` shows arguments to everybody.

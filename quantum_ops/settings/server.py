@@ -15,8 +15,8 @@ class RedisSettings:
         "REDIS_URL",
         text,
         "",
-        "Server to use: redis://, rediss://, unix:// or sentinel://h1:p1,h2:p2/SERVICE[/DB]. "
-        "Set, ./run never starts a server of its own.",
+        "Server to use: redis://, rediss://, unix:// or sentinel://h1:p1,h2:p2/SERVICE[/DB], "
+        "sentinels:// with TLS. Set, ./run never starts a server of its own.",
         secret=True,
     )
     host: str = knob("REDIS_HOST", text, "", "Host of the server when REDIS_URL is not set.")
@@ -59,8 +59,8 @@ class RedisSettings:
         "REDIS_TLS_CA",
         text,
         "",
-        "PEM file of the CAs that a rediss:// server's certificate may come from; empty takes the "
-        "system's. Certificate and host name are always checked.",
+        "PEM file of the CAs that the certificate of a rediss:// or sentinels:// server may come "
+        "from; empty takes the system's. Certificate and host name are always checked.",
     )
     tls_cert: str = knob(
         "REDIS_TLS_CERT",

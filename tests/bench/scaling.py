@@ -22,7 +22,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scaling", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write it into docs/scaling.md")
     parser.add_argument("--only", choices=list(PARTS), help="this part alone")
-    parser.add_argument("--sets", type=int, default=3, help="sets of servers at once (failover)")
+    parser.add_argument("--sets", type=int, default=3, help="sets of servers at once (failovers)")
     parser.add_argument("--rounds", type=int, default=20, help="failovers of each kind")
     parser.add_argument("--entries", type=int, default=10_000_000, help="most in the stream")
     parser.add_argument("--groups", type=int, default=100, help="most groups on it")
@@ -54,7 +54,8 @@ def put(name: str, text: str) -> None:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
-    "failover": lambda args: failover.measure(args.rounds, args.sets),
+    "failover": lambda args: failover.measure(failover.CASES, args.rounds, args.sets),
+    "host": lambda args: failover.measure(failover.HOST_CASES, args.rounds, args.sets),
     "growth": lambda args: growth.measure(args.entries, args.groups),
 }
 

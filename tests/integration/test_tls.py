@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -15,7 +16,8 @@ from quantum_ops.ledger.evidence.jobs import Deadline
 from quantum_ops.publisher import Publisher
 from quantum_ops.settings import RedisSettings
 from tests.contract.reference import ROOT
-from tests.tls_rig import Authority, TlsServer
+from tests.tls_rig import Authority, TlsSentinel, TlsServer
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.needs_redis7
 
@@ -48,6 +50,25 @@ def strict(ca):
     made = TlsServer(ca, *ca.issue("strict"), asks=True)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def watched(ca):
+    """Sentinel, master and replica, all of which speak TLS alone and ask for certificates."""
+    files = ca.issue("watched")
+    with ExitStack() as made:
+
+        def running(one):
+            made.callback(one.close)
+            return one
+
+        both = ("--tls-replication", "yes")
+        master = running(TlsServer(ca, *files, *both, asks=True))
+        follow = ("--replicaof", "127.0.0.1", str(master.tls_port))
+        running(TlsServer(ca, *files, *both, *follow, asks=True))
+        sentinel = running(TlsSentinel(ca, *files, master.tls_port))
+        wait_until(sentinel.knows_a_replica, 15, "the sentinel knows the replica")
+        yield sentinel
 
 
 def refused(settings: RedisSettings) -> str:
@@ -172,3 +193,61 @@ def test_the_ledgers_evidence_asks_over_the_same_tls(server, ca, stranger, tmp_p
     assert ask(ca) == b"PONG"
     with pytest.raises(Exception, match="certificate verify failed"):
         ask(stranger)
+
+
+def test_the_master_is_found_and_changed_over_tls(watched, ca, tmp_path):
+    # Given a program that knows the sentinel, and has a certificate that all of them ask for
+    cert, key = ca.issue("program")
+    files = {"tls_ca": str(ca.ca), "tls_cert": str(cert), "tls_key": str(key)}
+    url = f"sentinels://127.0.0.1:{watched.tls_port}/quantum"
+    publisher = Publisher(client.connect(RedisSettings(url=url, **files)), patience_s=30)
+    finding = AuditFinding(auditor="a", finding="f", severity="info", subject="s")
+    publisher.publish(finding)
+    # When another server is made master
+    settings = {f"REDIS_{name.upper()}": path for name, path in files.items()}
+    environ = {"PATH": "/usr/bin:/bin", "REDIS_URL": url, "QUANTUM_ENV_DIR": str(tmp_path)}
+
+    def changes(known: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [ROOT / "ops" / "redis" / "failover.sh", *options], env={**environ, **known}, text=True,
+            capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    assert changes({}).returncode == 3
+    done = changes(settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Then the event stands there, and a repeat of it is none
+    publisher.publish(finding)
+    db = client.connect(RedisSettings(url=url, **files))
+    assert db.xlen("quantum:stream:audit.finding") == 1
+    # And the ledger's evidence finds the same one
+    connection = evidence_server.find(tmp_path, {**environ, **settings}).connect(Deadline(5))
+    try:
+        assert connection.call([b"ROLE"])[0] == b"master"
+    finally:
+        connection.close()
+    # The files may stand in the URL, quoted, for all of them
+    named = "&".join(
+        f"{name}={str(path).replace('/', '%2F')}"
+        for name, path in (("ssl_ca_certs", ca.ca), ("ssl_certfile", cert), ("ssl_keyfile", key))
+    )
+    assert client.connect(RedisSettings(url=f"{url}?{named}")).ping()
+    environ["REDIS_URL"] = f"{url}?{named}"
+    wait_until(lambda: changes({}, "--check").returncode == 0, 20, "it could be done again")
+
+
+def test_sentinels_whom_nobody_believes_end_a_program(watched, ca, stranger):
+    url = f"sentinels://127.0.0.1:{watched.tls_port}/quantum"
+    cert, key = ca.issue("believer")
+    ours = {"tls_cert": str(cert), "tls_key": str(key)}
+    told = refused(RedisSettings(url=url, tls_ca=str(stranger.ca), **ours))
+    assert "REDIS_TLS_CA" in told
+    # One that is away may be believed tomorrow
+    more = url.replace("127.0.0.1:", "127.0.0.1:1,127.0.0.1:", 1)
+    db = client.connect(RedisSettings(url=more, tls_ca=str(stranger.ca), **ours))
+    with pytest.raises(client.TRANSPORT_ERRORS, match="REDIS_TLS_CA") as caught:
+        db.ping()
+    assert client.is_passing(caught.value)
+    # And files for a URL without TLS are refused, not ignored
+    with pytest.raises(ConfigurationError, match="is not encrypted; write sentinels://"):
+        client.connect(RedisSettings(url="sentinel://h/s", tls_ca=str(ca.ca)))

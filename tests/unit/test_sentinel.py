@@ -114,6 +114,7 @@ def test_hosts_service_database_and_both_logins_are_read():
     ]  # fmt: skip
     assert {(one["username"], one["password"]) for one in where} == {("watch", "other")}
     assert where[0]["socket_timeout"] == 0.5
+    assert {one["retry"]._retries for one in where} == {0}
     own = pool.connection_kwargs
     assert (own["username"], own["password"], own["db"]) == ("u", "p@w", 3)
     assert pool.service_name == "my master"

@@ -42,8 +42,9 @@ class Server:
             BrokenError: if the server cannot be reached.
             ReplyError: if it does not let us in.
         """
-        where = self._master(deadline) if self.sentinels else self.where
-        made = Connection.open(where, deadline, tls=self._context() if self.tls else None)
+        tls = self._context() if self.tls else None
+        where = self._master(deadline, tls) if self.sentinels else self.where
+        made = Connection.open(where, deadline, tls=tls)
         try:
             if self.password:
                 login = [self.username, self.password] if self.username else [self.password]
@@ -64,12 +65,12 @@ class Server:
             raise BrokenError(f"cannot be reached (a file of REDIS_TLS_*: {error})") from error
         return made
 
-    def _master(self, deadline: Deadline) -> tuple[str, int]:
+    def _master(self, deadline: Deadline, tls: ssl.SSLContext | None) -> tuple[str, int]:
         told = "names no sentinel"
         for one in self.sentinels:
             soon = Deadline(deadline.left(SENTINEL_S))
             try:
-                made = Connection.open(one, soon, tls=None)
+                made = Connection.open(one, soon, tls=tls)
             except BrokenError as error:
                 told = str(error)
                 continue
@@ -150,25 +151,28 @@ def _of_url(url: str, db: int) -> Server:
         db = _number("REDIS_URL's db", query.get("db", ""), db)
         if parts.scheme == "unix":
             return Server(urllib.parse.unquote(parts.path), username, password, db)
-        if parts.scheme == "sentinel":
+        tls = parts.scheme in {"rediss", "sentinels"}
+        files = (query.get(f"ssl_{name}", "") for name in ("ca_certs", "certfile", "keyfile"))
+        ca, cert, key = files
+        if parts.scheme in {"sentinel", "sentinels"}:
             hosts = parts.netloc.rpartition("@")[2].split(",")
             sentinels = tuple(_host(one) for one in hosts)
             service, _, number = path.partition("/")
             db = _number("REDIS_URL's db", number, db)
             named = urllib.parse.unquote(service)
-            return Server(sentinels[0], username, password, db, sentinels=sentinels, service=named)
+            return Server(
+                sentinels[0], username, password, db, tls=tls, ca=ca, cert=cert, key=key,
+                sentinels=sentinels, service=named,
+            )  # fmt: skip
         if parts.scheme in {"redis", "rediss"}:
             where = (parts.hostname or "127.0.0.1", parts.port or DEFAULT_PORT)
             db = _number("REDIS_URL's db", path, db)
-            files = (query.get(f"ssl_{name}", "") for name in ("ca_certs", "certfile", "keyfile"))
-            ca, cert, key = files
-            tls = parts.scheme == "rediss"
             return Server(where, username, password, db, tls=tls, ca=ca, cert=cert, key=key)
     except ValueError:
         pass
     raise ValueError(
         "REDIS_URL: unusable; write redis://HOST:PORT/DB, rediss://..., unix:///path or "
-        "sentinel://HOST:PORT/SERVICE"
+        "sentinel://HOST:PORT/SERVICE, sentinels://... with TLS"
     )
 
 
