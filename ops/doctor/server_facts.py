@@ -23,15 +23,16 @@ CONFIG = (
 )  # fmt: skip
 
 
-def take(url: str, acl_dir: str = "") -> ServerFacts:
-    """What the server at ``url`` says of itself; with ``problem`` if it says nothing."""
+def take(settings: RedisSettings) -> ServerFacts:
+    """What the server of ``settings`` says of itself; with ``problem`` if it says nothing."""
     try:
-        settings = RedisSettings(url=url, acl_dir=acl_dir, timeout_s=LOOK_S)
         db = client.connect(settings, name="doctor")
     except ConfigurationError as error:
         return ServerFacts(problem=str(error))
     try:
-        return _Look(db, has_password=bool(acl_dir) or client.has_login(url)).facts()
+        return _Look(
+            db, has_password=bool(settings.acl_dir) or client.has_login(settings.url)
+        ).facts()
     except (redis.RedisError, OSError, QuantumError) as error:
         return ServerFacts(problem=str(error))
     finally:

@@ -26,7 +26,7 @@ def server(request):
 
 
 def found(server, url="") -> dict[str, set[str]]:
-    facts = server_facts.take(url or server.url)
+    facts = server_facts.take(RedisSettings(url=url or server.url))
     report = checks.examine(Snapshot(owned=False, supervisor="RUNNING", server=facts, url="here"))
     by_level: dict[str, set[str]] = {"problem": set(), "warning": set(), "note": set()}
     for one in report.findings:
@@ -47,7 +47,7 @@ def test_a_careless_server_is_told_apart_from_one_that_was_set_up(server):
     # then it is content
     url = server.url.replace("unix://", "unix://ops:secret@")
     assert found(server, url)["problem"] == set()
-    facts = server_facts.take(url)
+    facts = server_facts.take(RedisSettings(url=url))
     assert (facts.user, facts.may_write_trading, facts.has_no_password) == ("ops", False, False)
     assert abs(facts.skew_ms) < 1000
     server.kill()  # it would rewrite its file for seconds first
@@ -76,7 +76,9 @@ def test_the_user_that_the_page_shows_can_work_and_cannot_write_plans(server):
                       streams.APPLY_PLAN.key, "p33", entry_id)  # fmt: skip
     assert acked == 1
     # and whatever it tries, by itself or from a script, plans are not written
-    facts = server_facts.take(server.url.replace("unix://", "unix://quantum:PASSWORD@"))
+    facts = server_facts.take(
+        RedisSettings(url=server.url.replace("unix://", "unix://quantum:PASSWORD@"))
+    )
     assert (facts.may_write_trading, facts.refused) == (False, ())
     with pytest.raises(redis.ResponseError, match=r"(?i)perm|can't access"):
         user.xadd(streams.APPLY_PLAN.key, {"plan_id": "2"})
@@ -90,7 +92,7 @@ def test_the_user_that_the_page_shows_can_work_and_cannot_write_plans(server):
 def test_a_user_who_may_ask_little_is_told_what_was_not_looked_at(server):
     db = server.connect()
     db.execute_command("ACL", "SETUSER", "few", "on", ">x", "~*", "+ping", "+client", "+time")
-    facts = server_facts.take(server.url.replace("unix://", "unix://few:x@"))
+    facts = server_facts.take(RedisSettings(url=server.url.replace("unix://", "unix://few:x@")))
     assert {"INFO", "CONFIG GET", "ACL WHOAMI", "TYPE"} <= set(facts.refused)
     assert facts.flavour is None
     assert facts.skew_ms is not None
@@ -100,7 +102,7 @@ def test_a_wrong_type_and_open_letters_are_seen(server):
     db = server.connect()
     db.set(streams.APPLY_PLAN.key, "overwritten")
     db.xadd(streams.DEAD_LETTER.key, {"a": "b"})
-    facts = server_facts.take(server.url)
+    facts = server_facts.take(RedisSettings(url=server.url))
     assert facts.types[streams.APPLY_PLAN.key] == "string"
     assert facts.letters == 1
     words = [one.what for one in checks.examine(Snapshot(server=facts)).findings]
@@ -109,6 +111,6 @@ def test_a_wrong_type_and_open_letters_are_seen(server):
 
 def test_a_server_that_is_gone_is_one_problem_and_no_crash(server):
     server.kill()
-    facts = server_facts.take(server.url)
+    facts = server_facts.take(RedisSettings(url=server.url))
     assert facts.problem
     assert found(server)["problem"] == {"server"}

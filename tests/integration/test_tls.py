@@ -174,6 +174,11 @@ def test_programs_and_verbs_end_with_one_line_that_names_the_cure(server, strang
         assert "let REDIS_TLS_CA name the file" in done.stdout + done.stderr
         assert "Traceback" not in done.stdout + done.stderr
     assert ends("ops", "lag", REDIS_TLS_CA=str(ca.ca)).returncode == 0
+    # The doctor sees what they see
+    untrusted = "certificate is not believed", "certificate verify failed"
+    assert any(words in ends("ops", "doctor").stdout for words in untrusted)
+    found = ends("ops", "doctor", REDIS_TLS_CA=str(ca.ca)).stdout
+    assert not any(words in found for words in untrusted), found
     # And the system's redis-cli is handed the same files
     asked = ends("ops", "redis-cli", "PING", REDIS_TLS_CA=str(ca.ca))
     assert asked.stdout == "PONG\n", asked.stderr
