@@ -94,6 +94,8 @@ def made() -> str:
     if missing:
         told = ", ".join(missing)
         lines += ["", f"**The goal (90 % of all) is missed so far**: not run yet are {told}."]
+    else:
+        lines += ["", _verdict(rows, totals, why)]
     lines += ["", "## Survivors", ""]
     for row in rows:
         if not row["survivors"]:
@@ -125,6 +127,24 @@ def made() -> str:
     if rows:
         lines.append(f"- {rows[0]['machine']['Machine']}, {rows[0]['machine']['Python']}")
     return TEXT.read_text(encoding="utf-8") + "\n" + "\n".join(lines) + "\n"
+
+
+def _verdict(rows: list[dict[str, Any]], totals: dict[str, int], why: dict[str, str]) -> str:
+    """Whether the goal is met, which modules miss it, and how much is not explained."""
+    total = sum(totals.values())
+    ending = "met" if totals["killed"] >= GOAL * total else "missed"
+    below = [row["module"] for row in rows
+             if row["counts"].get("killed", 0) < GOAL * sum(row["counts"].values())]  # fmt: skip
+    part = f"below it: {', '.join(below)}" if below else "by each module, too"
+    untold = sum(
+        not explained(row["module"], text, change, why)
+        for row in rows
+        for _, text, change, _ in row["survivors"]
+    )
+    return (
+        f"**The goal (90 % of all) is {ending}**, {part}. "
+        f"Survivors without an explanation: {untold}."
+    )
 
 
 def _row(name: str, counts: dict[str, int]) -> str:

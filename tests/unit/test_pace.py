@@ -21,6 +21,11 @@ def test_quick_handlers_are_settled_by_the_most_there_may_be():
     assert after(0.0).size == MOST
 
 
+def test_slices_of_a_quick_handler_grow_by_steps():
+    # what a kill may undo of a handler that nothing is known of yet is little, and grows with trust
+    assert [after(1e-6, slices).size for slices in range(4)] == [16, 64, 128, 128]
+
+
 def test_slow_handlers_are_settled_by_time():
     # given handlers of 2 ms, then as many as fit into the time; of a minute, one by one
     assert after(0.002).size == int(LONGEST_S / 0.002)
@@ -50,6 +55,9 @@ def test_there_is_always_a_next_slice_and_never_too_large_a_one(slices):
     ("batch_s", "claim_after_s", "quick"),
     [
         (0.01, 60.0, True),
+        (0.5, 60.0, True),
+        (0.25, 1.0, True),  # the very bounds
+        (0.251, 1.0, False),
         (0.6, 60.0, False),  # slow work is shared with other processes, and stops soon
         (0.3, 1.0, False),  # what waits behind it would be near its claim
         (float("inf"), 60.0, False),  # nothing is known of this consumer's work yet
