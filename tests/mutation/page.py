@@ -48,7 +48,7 @@ def keep(found: list[Found], facts: dict[str, str], every: int, *, again: bool =
             # By what is left, not by what was tried: lines of the same text are tried together.
             one.counts[KILLED] = sum(before["counts"].values()) - len(one.survivors)
             every = before["every"]
-        row = {**asdict(one), "machine": facts, "every": every}
+        row = {**asdict(one), "machine": facts, "every": every, "again": again}
         text = json.dumps(row, indent=1, sort_keys=True)
         (FOLDER / f"{one.module}.json").write_text(text + "\n", encoding="utf-8")
     PAGE.write_text(made(), encoding="utf-8")
@@ -116,14 +116,7 @@ def made() -> str:
             )
             lines.append(f"| {line}: `{_cell(text)}` | {_cell(change)} | {told} |")
     lines += ["", "## The runs", ""]
-    for row in rows:
-        facts = row["machine"]
-        part = "" if row["every"] == 1 else f", each {row['every']}. mutant only"
-        if row.get("endless"):
-            part += f"; of the killed, {row['endless']} because a test did not end"
-        lines.append(
-            f"- {row['module']}: {facts['Date']}, commit {facts['Commit']}, {row['took_s']} s{part}"
-        )
+    lines += [_run(row) for row in rows]
     if rows:
         lines.append(f"- {rows[0]['machine']['Machine']}, {rows[0]['machine']['Python']}")
     return TEXT.read_text(encoding="utf-8") + "\n" + "\n".join(lines) + "\n"
@@ -145,6 +138,17 @@ def _verdict(rows: list[dict[str, Any]], totals: dict[str, int], why: dict[str, 
         f"**The goal (90 % of all) is {ending}**, {part}. "
         f"Survivors without an explanation: {untold}."
     )
+
+
+def _run(row: dict[str, Any]) -> str:
+    """When a module was run, and how."""
+    facts = row["machine"]
+    part = "" if row["every"] == 1 else f", each {row['every']}. mutant only"
+    if row.get("again"):
+        part += "; only what had survived an earlier run, with more tests"
+    if row.get("endless"):
+        part += f"; of the killed, {row['endless']} because a test did not end"
+    return f"- {row['module']}: {facts['Date']}, commit {facts['Commit']}, {row['took_s']} s{part}"
 
 
 def _row(name: str, counts: dict[str, int]) -> str:
