@@ -47,6 +47,7 @@ def keep(found: list[Found], facts: dict[str, str], every: int, *, again: bool =
             before = json.loads((FOLDER / f"{one.module}.json").read_text(encoding="utf-8"))
             # By what is left, not by what was tried: lines of the same text are tried together.
             one.counts[KILLED] = sum(before["counts"].values()) - len(one.survivors)
+            one.endless += before.get("endless", 0)
             every = before["every"]
         row = {**asdict(one), "machine": facts, "every": every, "again": again}
         text = json.dumps(row, indent=1, sort_keys=True)
