@@ -201,7 +201,9 @@ def test_a_read_waits_as_long_as_it_may_but_not_past_the_next_retry():
     rig.publish(1)
     # Given nothing that waits, then the whole time; not at all if nobody wants to wait
     assert rig.runner.due_in_s() is None
+    assert rig.runner.last_id == ""
     assert rig.runner.step() == 1
+    assert rig.runner.last_id == list(rig.server.streams[PLANS].entries)[-1].decode()
     assert rig.runner.due_in_s() == 0.25
     assert rig.runner.step() == 0
     rig.runner.step(wait=False)
@@ -358,7 +360,9 @@ def test_a_group_that_vanished_is_made_anew_told_and_not_waited_for_in_a_loop():
     rig = Rig(gone)
     rig.runner.run()
     assert [(made.stream, made.start) for made in rig.incidents] == [(PLANS, "0-0")]
-    assert [(one.kind, one.stream) for one in rig.observer.troubles] == [("group_recreated", PLANS)]
+    assert rig.observer.troubles == [
+        Trouble("gone", "group_recreated", PLANS, "", 0, "group_gone", "")
+    ]
     assert rig.clock.waits == [0.05]
     assert rig.inbox.asked("disconnect") == [("disconnect",)] * 2
 
