@@ -213,11 +213,14 @@ def test_a_burial_stands_behind_the_claim_of_its_key_and_before_all_else():
     assert told == [["FIRST", "BURY", "SET", "SET"], ["BURY", "SET", "SET"]]
 
 
+@pytest.mark.parametrize("says", [False, True])
 @pytest.mark.parametrize("again", [False, True])
-def test_what_prepare_rejects_carries_no_effects_of_an_entry_before(again):
+def test_what_prepare_rejects_carries_its_own_effects_and_none_of_an_entry_before(again, says):
     # Given an entry that came again and declared its permit
     def fetch(events, context):
         if any(event.plan_id == "bad" for event in events):
+            if says:
+                context.set("why", "no")
             raise Reject("contradicts itself", keep_effects=True)
 
     @consumer(streams.APPLY_PLAN, prepare=fetch)
@@ -231,10 +234,14 @@ def test_what_prepare_rejects_carries_no_effects_of_an_entry_before(again):
         bench.work.again(entry(2, "bad"), PLANS, 2)
     else:
         assert bench.work.prepared(PLANS, [entry(2, "bad")]) == ([], None)
-    # Then it is buried, and its neighbour's permit is not written a second time on its behalf
+    # Then it is buried, with what prepare had to say, and its neighbour's permit is not written
+    # a second time on its behalf
     settlement = bench.settlement
-    assert [id_ for id_, _, _ in settlement.applied] == [b"1-0"]
-    assert [one[:3] for one in settlement.letters] == [(b"2-0", 1 + again, "rejected")]
+    made = {id_: [command[1] for command in commands] for id_, _, commands in settlement.applied}
+    letter = streams.DEAD_LETTER.key
+    assert made == {b"1-0": ["permit:good"], **({b"2-0": [letter, "why"]} if says else {})}
+    letters = [one[:3] for one in settlement.letters]
+    assert letters == ([] if says else [(b"2-0", 1 + again, "rejected")])
 
 
 def test_what_failed_for_the_last_time_is_told_with_all_that_finds_it():
