@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from typing import Any
 
@@ -81,6 +82,17 @@ def build(
     return runner, heartbeat
 
 
+def settle_in() -> None:
+    """Let the garbage collector leave alone what was made so far: it is there to stay.
+
+    A full look at it takes 25 ms, in which a gate decides nothing; entries by the thousand bring
+    one on. MUST be called by live processes only: garbage that is there now is collected first,
+    and what is frozen never is.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def beat(
     heartbeat: Heartbeat,
     state: str,
@@ -153,6 +165,7 @@ def _run(consumer: Consumer) -> int:
     log.info(
         "started", consumer=consumer_name(consumer.name), redis=client.shown(client.url_of(redis))
     )
+    settle_in()
     runner.run()
     try:
         heartbeat.stop()

@@ -87,4 +87,5 @@ def _runner(
     runner, _ = program.build(
         consumer, RedisSettings(url=job.url), RuntimeSettings(), clock, metrics
     )
+    program.settle_in()
     return runner.run

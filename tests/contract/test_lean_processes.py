@@ -49,6 +49,33 @@ def test_no_process_imports_what_it_does_not_use(code):
     assert {name: why for name, why in HEAVY.items() if name in loaded} == {}
 
 
+RUNNING = """
+import gc, sys
+from quantum_ops import consumer, program
+
+class Standing:
+    handled = 0
+    def run(self):
+        print(gc.get_freeze_count(), len(gc.get_objects()), file=sys.stderr)
+    def stop(self): pass
+
+program.build = lambda *_: (Standing(), Standing())
+sys.exit(program.run(consumer.find("consumers", "order_proof")))
+"""
+
+
+def test_the_collector_does_not_look_at_what_a_process_is_made_of(tmp_path):
+    # given a live consumer at the moment when it begins to run
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNING], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={"PATH": "", "QUANTUM_ENV_DIR": str(tmp_path)},
+    )  # fmt: skip
+    # then its modules are frozen, and next to nothing is left to look at
+    frozen, looked_at = map(int, done.stderr.split())
+    assert frozen > 20_000
+    assert looked_at < 500
+
+
 def test_what_is_imported_late_is_there_for_whoever_asks():
     from quantum_ops import permits, settings
 
