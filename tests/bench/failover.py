@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tests import net_hosts
 from tests.failover_rounds import Outcome, play
 from tests.sentinel_rig import Rig
 
@@ -106,6 +107,26 @@ def measure(cases: Sequence[Case], rounds: int, side_by_side: int) -> str:
         done = list(pool.imap(_played, [(case, case.rounds(rounds)) for case in order], 1))
     done.sort(key=lambda one: cases.index(one.case))
     return _text(done, side_by_side)
+
+
+def measure_cuts(rounds: int) -> str:
+    """Pull a host's cable so often, and give what came of it as the text of a page."""
+    reason = net_hosts.refusal()
+    if reason:
+        raise SystemExit(f"no network namespaces here: {reason}")
+    found = []
+    for _ in range(rounds):
+        found.append(net_hosts.played())
+        print(found[-1], file=sys.stderr, flush=True)
+    acked, lost = (sum(int(one[name]) for one in found) for name in ("acked", "lost"))
+    bound = f" (95 % bound: {300 / rounds:.1f} % of cuts)" if not lost else ""
+    return (
+        "valkey, three hosts, each with a server and a sentinel in a network namespace of its own; "
+        "down-after as ops/redis/sentinel.conf has it; a publisher outside, WAIT 1.\n\n"
+        f"The master's cable was pulled {rounds} times: {acked:,} "
+        f"acknowledged, {lost} lost{bound}. From the cut to the next acknowledgement: "
+        f"{_gaps([one['gap_s'] for one in found])} s (p50 / max)."
+    )
 
 
 def _until_told() -> None:

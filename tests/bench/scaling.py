@@ -56,6 +56,7 @@ def put(name: str, text: str) -> None:
 PARTS: dict[str, Callable[[argparse.Namespace], str]] = {
     "failover": lambda args: failover.measure(failover.CASES, args.rounds, args.sets),
     "host": lambda args: failover.measure(failover.HOST_CASES, args.rounds, args.sets),
+    "cable": lambda args: failover.measure_cuts(args.rounds),
     "growth": lambda args: growth.measure(args.entries, args.groups),
 }
 
