@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from pathlib import Path
 from unittest import mock
 
@@ -88,7 +89,11 @@ def test_all_torn_ends_are_cut_durably_put_aside_and_told(folder, whole):
     with mock.patch("os.fsync", wraps=os.fsync) as synced, Journal(folder).locked() as tail:
         told = tail.torn.split("; ")
         assert tail.seq == (7 if whole else 0)
-    assert [one[:24] for one in told] == ["2026-02.jsonl: 6 bytes o", "2026-01.jsonl: 3 bytes o"]
+    for one, (name, count) in zip(told, [(second.name, 6), (first.name, 3)], strict=True):
+        end = len(whole) if name == first.name else 0
+        kept = folder.quarantine / f"torn-{name}-{end}-"
+        said = f"{name}: {count} bytes of an interrupted write were cut off, kept as {kept}"
+        assert re.fullmatch(re.escape(said) + "[0-9a-f]{16}", one)
     assert (first.read_bytes(), second.read_bytes()) == (whole, b"")
     assert sorted(one.read_bytes() for one in folder.quarantine.iterdir()) == [b"one", b"second"]
     # Two of the files put aside and their folder, and two that were cut
