@@ -7,6 +7,7 @@ import sys
 import types
 from pathlib import Path
 
+from tests.mutation import page
 from tests.mutation.operators import mutants
 from tests.mutation.swap import swap
 from tests.unit import test_waiting as stories
@@ -88,3 +89,14 @@ def test_what_stands_behind_a_decorator_is_swapped_too(monkeypatch):
     # Then they do
     with real.held() as found:
         assert (found, real.kept()) == (2, 2)
+
+
+def test_the_page_is_what_was_kept_of_the_runs_and_each_reason_is_of_a_survivor():
+    assert page.PAGE.read_text(encoding="utf-8") == page.made()
+    survivors = page.survivors([path.stem for path in page.FOLDER.glob("*.json")])
+    stale = [
+        reason
+        for reason in page.reasons()
+        if not any(key == reason or key.startswith(f"{reason} [") for key in survivors)
+    ]
+    assert stale == []
