@@ -46,8 +46,8 @@ class RedisSettings:
         0,
         "Replicas that must have a published event before it counts as published, and a decision "
         "before its ALLOW permit can be used; 0 waits for none. Of two, 1 loses nothing when a "
-        "host dies or ops/redis/failover.sh moves the master; 2 covers SENTINEL FAILOVER by hand, too, "
-        "and stops writes while a host is away (docs/scaling.md).",
+        "host dies or ops/redis/failover.sh moves the master; 2 covers SENTINEL FAILOVER by hand, "
+        "too, and stops writes while a host is away (docs/scaling.md).",
     )
     wait_replicas_ms: int = knob(
         "QUANTUM_WAIT_REPLICAS_MS",
