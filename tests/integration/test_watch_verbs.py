@@ -15,7 +15,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -273,6 +272,8 @@ class Screen:
         self.process = subprocess.Popen(
             argv, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
             env={**os.environ, "TERM": "xterm", **environ},
+            # A suite that a script runs in its background ignores ^C, and so would whom it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - as above
         )  # fmt: skip
         os.close(slave)
         os.set_blocking(self.fd, False)
@@ -282,23 +283,6 @@ class Screen:
         with contextlib.suppress(OSError):
             self.text += os.read(self.fd, 65536).decode()
         return self.text.count(text) >= times
-
-    def interrupt(self) -> None:
-        """Press ^C, and again after a second if nothing came of it, as people do.
-
-        One that comes while Python clears a dead connection away is ignored (``__del__``).
-        """
-        pressed_s = float("-inf")
-
-        def ended() -> bool:
-            nonlocal pressed_s
-            self.shows("")
-            if self.process.poll() is None and time.monotonic() > pressed_s + 1:
-                self.process.send_signal(signal.SIGINT)
-                pressed_s = time.monotonic()
-            return self.process.poll() is not None
-
-        wait_until(ended, 30, "its end")
 
     def close(self) -> int:
         # Read on meanwhile, as a terminal does: a full one would hold up the verb's last words.
@@ -340,7 +324,7 @@ def test_on_a_terminal_there_is_colour_and_each_look_takes_the_place_of_the_last
     wait_until(lambda: screen.shows("Redis is away"))
     valkey.start()
     wait_until(lambda: screen.shows("Redis is back"))
-    screen.interrupt()
+    os.kill(screen.process.pid, signal.SIGINT)
     assert screen.close() == 130
     assert "Traceback" not in screen.text
     # and without colour, if so wanted, nothing but text reaches it, whatever was asked for
