@@ -197,6 +197,11 @@ def test_nothing_is_installed_that_the_locks_have_no_hash_of():
     assert [line for line in installs if "--require-hashes" not in line] == []
 
 
+def test_nothing_that_ships_is_refused_by_bandit(capsys):
+    # What only CI would tell comes an hour late.
+    assert code.main() == 0, capsys.readouterr().err
+
+
 def test_ci_runs_them_all_and_a_red_one_stops_it():
     steps = (ROOT / ".ci" / "run").read_text()
     assert "set -euo pipefail" in steps
