@@ -97,12 +97,16 @@ class Claimed(NamedTuple):
 class GroupMadeAnew(NamedTuple):
     """A group that did not exist was made; it starts at ``start``.
 
-    A ``checkpoint`` that is not empty says that the group had existed before.
+    ``vanished``: it had existed before, because it has a ``checkpoint``, or because this very
+    process had it. Then a critical Finding stands in the stream of Findings; ``untold`` says why
+    not, if the server took none.
     """
 
     stream: str
     start: str
     checkpoint: str
+    vanished: bool = False
+    untold: str = ""
 
 
 class GroupGoneError(Exception):
@@ -113,7 +117,11 @@ class Inbox(Protocol):
     """One consumer's view of its streams. Methods raise what the transport raises."""
 
     def ensure_groups(self) -> list[GroupMadeAnew]:
-        """Make the groups that do not exist, at their checkpoint or at 0; give those made."""
+        """Make the groups that do not exist, at their checkpoint or at 0; give those made.
+
+        The Finding that one had vanished MUST be written in the step that makes it: once for each
+        time, by whoever makes it, whatever becomes of the reply. A first start is no Finding.
+        """
         ...
 
     def exchange(

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from quantum_ops import codec, entry_id, events, streams
+from quantum_ops import codec, entry_id, events, streams, vanished
 from quantum_ops.effects import BURY, FIRST, Command, spelt
 from quantum_ops.inbox import (
     Batch,
@@ -187,6 +187,7 @@ class MemoryInbox:
         self._keys = stream_keys
         self._group = group
         self._me = consumer
+        self._had: set[str] = set()
         self._submitted = Receipt()
         self._ahead: list[Batch] | None = None
 
@@ -203,7 +204,16 @@ class MemoryInbox:
             if start > stream.last:
                 start = (0, 0)
             stream.groups[self._group] = _Group(start)
-            made.append(GroupMadeAnew(key, "{}-{}".format(*start), checkpoint))
+            began = "{}-{}".format(*start)
+            gone = known is not None or key in self._had
+            made.append(GroupMadeAnew(key, began, checkpoint, gone))
+            if gone:
+                told = vanished.detail(began, checkpoint).encode()
+                fields = vanished.fields(self._group, key)
+                self._server.add(streams.AUDIT_FINDING.key, [b"detail", told, *fields])
+            else:
+                self._server.keys[streams.checkpoint(key, self._group)] = began.encode()
+        self._had.update(self._keys)
         return made
 
     def exchange(

@@ -12,7 +12,6 @@ from quantum_ops.consumer import Consumer
 from quantum_ops.context import Context
 from quantum_ops.errors import ConfigurationError, QuantumError, RefusedError
 from quantum_ops.heartbeat import Heartbeat, process_num
-from quantum_ops.inbox import GroupMadeAnew
 from quantum_ops.measures import Registry, of_process
 from quantum_ops.metrics import MetricsObserver
 from quantum_ops.observe import LogObserver, Observers
@@ -69,15 +68,12 @@ def build(
             told.clear()
             told.update(context.vitals)
 
-    def on_incident(made: GroupMadeAnew) -> None:
-        report(publisher, log, consumer.name, made)
-
     def on_hold(reason: str, lasted_s: float) -> bool:
         return publish(publisher, log, held_up(consumer.name, name, reason, lasted_s))
 
     runner = Runner(
         consumer, inbox, context, bounds, Observers(LogObserver(log), metrics), clock=clock,
-        on_idle=on_idle, on_incident=on_incident, on_hold=on_hold,
+        on_idle=on_idle, on_hold=on_hold,
     )  # fmt: skip
     return runner, heartbeat
 
@@ -106,19 +102,6 @@ def beat(
         heartbeat.beat(state, force=force, handled=runner.handled, last_id=runner.last_id, **vitals)
     except client.TRANSPORT_ERRORS + client.SERVER_ERRORS as error:
         logs.get().debug("no_heartbeat", error=str(error))
-
-
-def report(publisher: Publisher, log: Any, group: str, made: GroupMadeAnew) -> None:
-    """Publish that ``group`` had vanished: somebody destroyed it, its stream or the server."""
-    finding = events.AuditFinding(
-        auditor="runner",
-        finding="group_recreated",
-        severity="critical",
-        subject=f"{group}@{made.stream}",
-        detail=f"the consumer group had vanished; made anew at {made.start}"
-        + (f" (its checkpoint was {made.checkpoint})" if made.checkpoint else " (no checkpoint)"),
-    )
-    publish(publisher, log, finding)
 
 
 def held_up(group: str, name: str, reason: str, lasted_s: float) -> events.AuditFinding:

@@ -11,7 +11,7 @@ from typing import Any
 import redis
 import walrus
 
-from quantum_ops import client, codec, entry_id, events, streams
+from quantum_ops import client, codec, entry_id, events, streams, vanished
 from quantum_ops.inbox import (
     Applied,
     Batch,
@@ -52,6 +52,7 @@ class RedisInbox:
         self._keys = stream_keys
         self._group = group
         self._me = consumer
+        self._had: set[str] = set()
         self._unheard: list[_Plan] = []
         self._came: list[Any] = []
         self._carried = Receipt()
@@ -60,10 +61,16 @@ class RedisInbox:
         """See :class:`~quantum_ops.inbox.Inbox`."""
         made = []
         for key in self._keys:
-            keys = [key, streams.checkpoint(key, self._group)]
-            start, checkpoint = self._script(CREATE_GROUP, keys, [self._group])
+            keys = [key, streams.checkpoint(key, self._group), streams.AUDIT_FINDING.key]
+            # A server that was emptied while we were away has no checkpoint, either: we know.
+            had = "1" if key in self._had else ""
+            told = (vanished.AT_CHECKPOINT, vanished.NO_CHECKPOINT)
+            args = [self._group, had, *told, *vanished.fields(self._group, key)]
+            reply = self._script(CREATE_GROUP, keys, args)
+            self._had.add(key)
+            start, checkpoint, gone, untold = (part.decode() for part in reply)
             if start:
-                made.append(GroupMadeAnew(key, start.decode(), checkpoint.decode()))
+                made.append(GroupMadeAnew(key, start, checkpoint, bool(gone), untold))
         return made
 
     def exchange(

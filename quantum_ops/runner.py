@@ -27,7 +27,6 @@ from quantum_ops.holding import Holding
 from quantum_ops.inbox import (
     Batch,
     GroupGoneError,
-    GroupMadeAnew,
     Inbox,
     RawEntry,
     Receipt,
@@ -46,9 +45,8 @@ class Runner:
     """Runs one consumer on one inbox until ``clock.stopping()``.
 
     ``on_idle`` is called between batches and while Redis is away, with the state to show
-    (``ready``, ``waiting``, ``standby``): heartbeats hang there. ``on_incident`` is told of a group
-    that had to be made anew, ``on_hold`` why the consumer is held up and for how many seconds; an
-    empty reason says that it goes on.
+    (``ready``, ``waiting``, ``standby``): heartbeats hang there. ``on_hold`` is told why the
+    consumer is held up and for how many seconds; an empty reason says that it goes on.
     """
 
     def __init__(
@@ -61,7 +59,6 @@ class Runner:
         *,
         clock: Clock,
         on_idle: Callable[[str], None] = lambda _state: None,
-        on_incident: Callable[[GroupMadeAnew], None] = lambda _made: None,
         on_hold: Callable[[str, float], bool] = lambda _reason, _lasted_s: True,
     ) -> None:
         self._consumer = consumer
@@ -71,7 +68,6 @@ class Runner:
         self._observer = observer
         self._clock = clock
         self._on_idle = on_idle
-        self._on_incident = on_incident
         self._holding = Holding(context, clock, on_idle, on_hold, self._trouble)
         self._work = Handling(
             consumer, context, bounds, clock, self._trouble, holding=self._holding
@@ -82,7 +78,6 @@ class Runner:
         self._claim_due = 0.0
         self._checkpoint_due = 0.0
         self._tick_due = 0.0 if consumer.tick else float("inf")
-        self._destroyed = False
         self._submitted = False
         self._ahead_s: float | None = None
         self._spent_s = float("inf")
@@ -106,7 +101,6 @@ class Runner:
                 self._inbox.checkpoint()
             except GroupGoneError:
                 self._forget()
-                self._destroyed = True
                 # Whoever destroys it in a loop must not make us spin.
                 self._clock.wait(back_off_s(0))
             except Hold as held:
@@ -136,10 +130,9 @@ class Runner:
         self._ask()
         for made in self._inbox.ensure_groups():
             # The very first start makes groups too; only a vanished one is an incident.
-            if made.checkpoint or self._destroyed:
-                self._trouble("group_recreated", stream=made.stream, reason="group_gone")
-                self._on_incident(made)
-        self._destroyed = False
+            if made.vanished:
+                gone = "group_gone"
+                self._trouble("group_recreated", stream=made.stream, reason=gone, error=made.untold)
         self._idle()
         for stream in self._consumer.streams:
             self._drain(stream.key)

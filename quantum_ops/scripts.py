@@ -230,15 +230,22 @@ return {page[1], page[2], lost}
 
 CREATE_GROUP = Script(
     """
--- KEYS: stream, checkpoint. ARGV: group. Gives '' if the group was there, else where it starts.
+-- KEYS: stream, checkpoint, finding stream. ARGV: group, '1' if the caller had it before, the
+-- Finding's detail with and without a checkpoint, its other fields. Gives '' if it was there,
+-- else where it starts, its checkpoint, '1' if it had vanished, and why that could not be told.
 local at = redis.call('GET', KEYS[2])
 local start = at or '0-0'
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], start, 'MKSTREAM')
 if type(made) == 'table' and made.err then
-  if string.find(tostring(made.err), 'BUSYGROUP', 1, true) then return {'', ''} end
+  if string.find(tostring(made.err), 'BUSYGROUP', 1, true) then
+    return {'', '', '', ''}
+  end
   return made
 end
-if at then
+if not at then
+  -- From now on it is known to have existed, whoever asks.
+  redis.pcall('SET', KEYS[2], start)
+else
   -- A stream that was deleted and begun anew may have smaller ids: starting at the old
   -- checkpoint would skip every new entry, so start at its beginning.
   local info, last = redis.call('XINFO', 'STREAM', KEYS[1]), nil
@@ -252,7 +259,11 @@ if at then
     redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], start)
   end
 end
-return {start, at or ''}
+if not at and ARGV[2] ~= '1' then return {start, '', '', ''} end
+-- Told in this very step: whoever hears of it first may be killed, or never hear of it.
+local told = at and string.format(ARGV[3], start, at) or string.format(ARGV[4], start)
+local reply = redis.pcall('XADD', KEYS[3], '*', 'detail', told, unpack(ARGV, 5))
+return {start, at or '', '1', type(reply) == 'table' and tostring(reply.err) or ''}
 """
 )
 

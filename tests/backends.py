@@ -102,6 +102,10 @@ class MemoryBackend(Backend):
     def delete_stream(self, key: str) -> None:
         del self.server.streams[key]
 
+    def empty(self) -> None:
+        self.server.streams.clear()
+        self.server.keys.clear()
+
 
 class RedisBackend(Backend):
     """Anything that speaks the Redis protocol."""
@@ -140,6 +144,9 @@ class RedisBackend(Backend):
 
     def delete_stream(self, key: str) -> None:
         self.db.delete(key)
+
+    def empty(self) -> None:
+        self.db.flushall()
 
 
 def fake() -> RedisBackend:

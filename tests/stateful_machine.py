@@ -290,9 +290,8 @@ class Machine(RuleBasedStateMachine):
         for _ in range(5):
             try:
                 return do(runner)
-            except (redis.RedisError, GroupGoneError) as error:
+            except (redis.RedisError, GroupGoneError):
                 runner._forget()
-                runner._destroyed = isinstance(error, GroupGoneError)
                 do = _reopen
         raise AssertionError(f"{name} does not come back")
 

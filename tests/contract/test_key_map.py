@@ -60,7 +60,9 @@ def published(stream: streams.Stream) -> list[str]:
 
 PER_STREAM = {
     "quantum_ops.scripts.CHECKPOINT": lambda s: [s.key, streams.checkpoint(s.key, "g")],
-    "quantum_ops.scripts.CREATE_GROUP": lambda s: [s.key, streams.checkpoint(s.key, "g")],
+    "quantum_ops.scripts.CREATE_GROUP": lambda s: [
+        s.key, streams.checkpoint(s.key, "g"), FINDING,
+    ],
     "quantum_ops.scripts.CLAIM": lambda s: [s.key, LETTERS],
     "quantum_ops.scripts.DROP_CONSUMER": each,
     "quantum_ops.scripts.PUBLISH": published,

@@ -10,6 +10,7 @@ from quantum_ops.consumer import consumer
 from quantum_ops.errors import PublishUnknownError
 from quantum_ops.events import AuditFinding
 from quantum_ops.publisher import Publisher
+from quantum_ops.redis_inbox import RedisInbox
 from quantum_ops.settings import RedisSettings
 from tests.backends import QUICK, RedisBackend
 from tests.proxy import Proxy, now_and_then
@@ -104,6 +105,23 @@ def test_consumer_on_a_line_that_loses_replies_applies_each_effect_once(proxy_to
     assert proxy.dropped > 5
     assert set(db.hgetall("count").values()) == {b"1"}
     assert db.xpending(KEY, "counter")["pending"] == 0
+
+
+def test_a_vanished_group_is_told_once_though_the_reply_to_making_it_is_lost(proxy_to, db):
+    # Given a process that had its group, and a server that was emptied
+    armed: list[str] = []
+    inbox = RedisInbox(connect(proxy_to(lambda: armed.pop() if armed else "")), (KEY,), "g", "one")
+    inbox.ensure_groups()
+    db.flushall()
+    # When it makes the group anew, and never hears of it
+    armed.append("drop")
+    with pytest.raises(redis.ConnectionError):
+        inbox.ensure_groups()
+    # Then it is there when it looks again, and told of once
+    assert inbox.ensure_groups() == []
+    [(_, told)] = db.xrange(KEY)
+    assert told[b"finding"] == b"group_recreated"
+    assert told[b"detail"] == b"the consumer group had vanished; made anew at 0-0 (no checkpoint)"
 
 
 def _unopened(backend: RedisBackend, made):

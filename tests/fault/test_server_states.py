@@ -32,11 +32,11 @@ def counter(event, context):
 class Running:
     """A runner in a thread, ended with the test."""
 
-    def __init__(self, db) -> None:
+    def __init__(self, db, name: str) -> None:
         self.clock = Clock()
         self.observer = Recorder()
         self.error: Exception | None = None
-        inbox = RedisInbox(db, (KEY,), "counter", "one")
+        inbox = RedisInbox(db, (KEY,), "counter", name)
         context = Context("counter", None, None, self.clock)
         self.runner = Runner(
             counter, inbox, context, counter.bound(QUICK), self.observer, clock=self.clock
@@ -58,7 +58,7 @@ class Running:
 @pytest.fixture
 def running():
     started: list[Running] = []
-    yield lambda db: started.append(Running(db)) or started[-1]
+    yield lambda db, name="one": started.append(Running(db, name)) or started[-1]
     for one in started:
         one.close()
 
@@ -150,9 +150,34 @@ def test_group_destroyed_while_reading_is_recovered_and_told(server, db, running
     wait_until(lambda: db.hlen("count") == 1 and not db.xpending(KEY, "counter")["pending"], 10)
     db.xgroup_destroy(KEY, "counter")
     publish(db, 2)
-    wait_until(lambda: db.hlen("count") == 2, 5)
-    assert db.hgetall("count") == {b"1": b"1", b"2": b"1"}
+    wait_until(lambda: db.hexists("count", "2"), 5)
+    assert db.hmget("count", "1", "2") == [b"1", b"1"]
+    assert len(vanished(db)) == 1
     assert "group_recreated" in worker.observer.kinds()
+
+
+def test_server_that_comes_back_without_its_data_is_told_once(server, db, running):
+    # Given two processes of a group, on a server that keeps nothing
+    workers = [running(server.connect(), name) for name in ("one", "two")]
+    publish(db, 1)
+    wait_until(lambda: db.hlen("count") == 1, 10)
+    # When it dies and comes back
+    server.kill()
+    wait_until(lambda: all("redis_away" in one.observer.kinds() for one in workers), 10)
+    server.start()
+    db.connection_pool.disconnect()
+    publish(db, 2)
+    # Then work goes on, and one of them has told
+    wait_until(lambda: db.hexists("count", "2") and vanished(db), 10)
+    assert len(vanished(db)) == 1
+    kinds = [kind for one in workers for kind in one.observer.kinds()]
+    assert kinds.count("group_recreated") == 1
+
+
+def vanished(db) -> list[bytes]:
+    """Subjects of the Findings that a group had vanished."""
+    rows = [fields for _, fields in db.xrange(KEY)]
+    return [row[b"subject"] for row in rows if row[b"finding"] == b"group_recreated"]
 
 
 def test_stream_deleted_while_reading_is_recovered_and_told(server, db, running):
@@ -161,5 +186,5 @@ def test_stream_deleted_while_reading_is_recovered_and_told(server, db, running)
     wait_until(lambda: db.hlen("count") == 1, 10)
     db.delete(KEY)
     publish(db, 2)
-    wait_until(lambda: db.hlen("count") == 2, 5)
+    wait_until(lambda: db.hexists("count", "2"), 5)
     assert "group_recreated" in worker.observer.kinds()

@@ -382,6 +382,23 @@ def test_destroyed_group_is_made_anew_at_its_checkpoint_and_told(backend):
     # Then only the new ones are handled, and somebody is told
     assert calls == [f"p{number}" for number in range(7)]
     assert observer.kinds() == ["group_recreated"]
+    [told] = backend.events(AuditFinding)
+    assert (told.finding, told.subject) == ("group_recreated", f"counter@{PLANS}")
+
+
+def test_a_server_that_was_emptied_while_its_consumers_were_away_is_told_once(backend):
+    # Given two processes that have their group, and a server that loses all, checkpoints too
+    (one, _), (two, _) = (backend.runner(counting([]), name) for name in ("one", "two"))
+    for runner in (one, two):
+        runner._forget()
+    backend.empty()
+    # When both come back, and a third one that never had it
+    for runner in (one, two):
+        runner.open()
+    backend.runner(counting([]), "three")
+    # Then it is one Finding
+    [told] = backend.events(AuditFinding)
+    assert told.detail == "the consumer group had vanished; made anew at 0-0 (no checkpoint)"
 
 
 def test_deleted_stream_that_began_anew_is_read_from_its_start(backend):

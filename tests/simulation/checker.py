@@ -12,6 +12,7 @@ from tests.simulation.workload import EFFECTS, GROUP, KEYS, Disk, Given
 ONLY_LETTER = ("poison", "killer", "garbage", "wrong", "refused")
 EXHAUSTED = ("too_many_deliveries", "handler_failed")
 LETTERS = streams.DEAD_LETTER.key.encode()
+FINDINGS = streams.AUDIT_FINDING.key.encode()
 
 
 @dataclass
@@ -38,6 +39,13 @@ def pending(server: Server) -> list[str]:
             if last > group.last:
                 left.append(f"{key.decode()} {last} was not delivered")
     return left
+
+
+def vanishings(server: Server) -> int:
+    """How many Findings say that a group had vanished."""
+    stream = server.keys.get(FINDINGS)
+    flats = stream.entries.values() if isinstance(stream, Stream) else ()
+    return sum(b"group_recreated" in flat for flat in flats)
 
 
 def judge(

@@ -12,7 +12,7 @@ from quantum_ops.redis_inbox import RedisInbox
 from quantum_ops.runner import Runner
 from quantum_ops.testing import Recorder
 from tests.simulation import workload
-from tests.simulation.checker import Verdict, judge, pending
+from tests.simulation.checker import Verdict, judge, pending, vanishings
 from tests.simulation.process import Dice, Process
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.server import Server
@@ -56,7 +56,7 @@ class World:
         self._prepares = self.random.random() < 0.3
         self._commits = self.random.random() < 0.3
         self.disk = workload.Disk()
-        self.destroyed = self.jumps = self.stops = 0
+        self.destroyed = self.vanished = self.jumps = self.stops = 0
         batch = self.random.choice((1, 2, 5, 50))
         self._bounds = Bounds(batch, 1000, CLAIM_AFTER_S, 6, 0.2, 2.0)
         self.dice = Dice(
@@ -84,6 +84,9 @@ class World:
         self.scheduler.run(lambda: False, latest_s + 0.1)
         disk = self.disk if self._commits else None
         verdict = judge(self.server, self.given, disk, destroyed=bool(self.destroyed))
+        told = vanishings(self.server)
+        if told != self.vanished:
+            verdict.wrong.append(f"{self.vanished} groups vanished, {told} Findings tell of it")
         if not rested and not verdict.wrong:
             verdict.wrong.append("did not come to rest")
         for process in self.processes:
@@ -124,7 +127,7 @@ class World:
         if random.random() < 0.2:
             at(random.uniform(0.1, over_s), self._jump)
         if random.random() < 0.03:
-            at(random.uniform(0.5, over_s), self._destroy)
+            at(random.uniform(0.5, over_s), self.destroy)
         self.network.fault_rate = random.choice((0.0, 0.01, 0.05, 0.2))
 
     def _publish(self, event: workload.Given) -> None:
@@ -155,11 +158,14 @@ class World:
         self._ahead_s += self.random.choice(JUMPS_S)
         self.scheduler.told("server", f"clock is {self._ahead_s} s ahead")
 
-    def _destroy(self) -> None:
+    def destroy(self) -> None:
+        """XGROUP DESTROY of one group, by an operator."""
         self.destroyed += 1
         key = self.random.choice(workload.KEYS)
         self.scheduler.told("operator", f"destroys the group of {key!r}")
-        self.network.serve([b"XGROUP", b"DESTROY", key, workload.GROUP.encode()])
+        command = [b"XGROUP", b"DESTROY", key, workload.GROUP.encode()]
+        # A stream that is not there yet is an error, and no group of it was.
+        self.vanished += self.network.serve(command) == 1
 
     def _rested(self) -> bool:
         # Asked after everything that happens: what costs least first, and only of what changed.

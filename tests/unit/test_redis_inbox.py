@@ -119,11 +119,55 @@ def test_a_group_is_made_anew_at_its_checkpoint_unless_the_stream_began_anew(
     if last != "1-1":
         place.db.execute_command("XADD", PLANS, last, "a", "b")
     place.db.set(CHECKPOINT, checkpoint)
-    assert place.me.ensure_groups() == [GroupMadeAnew(PLANS, start, checkpoint)]
+    made = GroupMadeAnew(PLANS, start, checkpoint, vanished=True)
+    assert place.me.ensure_groups() == [made]
     [info] = client.raw(place.db, "XINFO", "GROUPS", PLANS)
     assert info[info.index(b"last-delivered-id") + 1] == start.encode()
-    # And once made it is left alone
+    # And once made it is left alone, and told of once, as it was made
     assert place.me.ensure_groups() == []
+    [told] = place.backend.events(AuditFinding)
+    assert told.detail == (
+        f"the consumer group had vanished; made anew at {start} (its checkpoint was {checkpoint})"
+    )
+
+
+def test_a_first_start_tells_nothing_and_is_known_to_have_been_from_then_on(place):
+    # Given a group that was made for the first time, and looked for again
+    assert place.inbox("other").ensure_groups() == []
+    assert place.backend.events(AuditFinding) == []
+    # When it is destroyed before anybody wrote a checkpoint, and whoever comes did not know it
+    place.backend.destroy_group(PLANS, "group")
+    assert place.inbox("third").ensure_groups() == [GroupMadeAnew(PLANS, "0-0", "0-0", True)]
+    # Then it is told
+    [told] = place.backend.events(AuditFinding)
+    assert (told.finding, told.severity) == ("group_recreated", "critical")
+    assert (told.auditor, told.subject) == ("runner", f"group@{PLANS}")
+
+
+def test_whoever_had_a_group_on_a_server_that_was_emptied_tells_once(place):
+    # Given two that had it, and a server that comes back with nothing, not even a checkpoint
+    other = place.inbox("other")
+    other.ensure_groups()
+    place.db.flushall()
+    # When both come back
+    made = [place.me.ensure_groups(), other.ensure_groups()]
+    # Then who makes it tells, and nobody else
+    assert made == [[GroupMadeAnew(PLANS, "0-0", "", True)], []]
+    [told] = place.backend.events(AuditFinding)
+    assert told.detail == "the consumer group had vanished; made anew at 0-0 (no checkpoint)"
+    # And the next time it is another Finding
+    place.db.flushall()
+    assert other.ensure_groups() == [GroupMadeAnew(PLANS, "0-0", "", True)]
+    assert len(place.backend.events(AuditFinding)) == 1
+
+
+def test_a_server_that_takes_no_finding_gets_its_group_and_says_why_it_tells_nothing(place):
+    place.db.flushall()
+    place.db.set(streams.AUDIT_FINDING.key, "no stream")
+    [made] = place.me.ensure_groups()
+    assert made.vanished
+    assert made.untold.startswith("WRONGTYPE")
+    assert place.me.pending(PLANS, b"0-0", 1) == []
 
 
 def test_each_kind_of_effect_of_many_entries_arrives_as_it_was_declared(place):

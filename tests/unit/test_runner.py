@@ -15,7 +15,7 @@ from quantum_ops.consumer import Bounds, consumer
 from quantum_ops.context import Context
 from quantum_ops.errors import Hold, RefusedError, Retry
 from quantum_ops.events import ApplyPlan
-from quantum_ops.inbox import Receipt
+from quantum_ops.inbox import GroupMadeAnew, Receipt
 from quantum_ops.memory import MemoryInbox, MemoryRedis
 from quantum_ops.observe import BatchReport, Trouble
 from quantum_ops.runner import PENDING_PAGE, Runner
@@ -76,7 +76,6 @@ class Rig:
         self.server = server or MemoryRedis()
         self.clock = Steps(last)
         self.states: list[str] = []
-        self.incidents: list[Any] = []
         self.observer = Recorder()
         self.context = Context(made.name, None, logs.get(), self.clock)
         self.inbox = Spied(MemoryInbox(self.server, (PLANS,), made.name))
@@ -84,7 +83,7 @@ class Rig:
                  "retry_base_s": 1.0, "retry_cap_s": 30.0}  # fmt: skip
         self.runner = Runner(
             made, self.inbox, self.context, Bounds(**{**usual, **bounds}), self.observer,
-            clock=self.clock, on_idle=self.states.append, on_incident=self.incidents.append,
+            clock=self.clock, on_idle=self.states.append,
         )  # fmt: skip
 
     def publish(self, count: int) -> None:
@@ -348,7 +347,7 @@ def test_what_was_not_settled_when_the_line_broke_is_settled_once():
 def test_a_group_that_vanished_is_made_anew_told_and_not_waited_for_in_a_loop():
     # Given a group that is destroyed before anything of it was written down
     def idle(context):
-        if rig.incidents:
+        if rig.observer.troubles:
             context.clock.stop()
         else:
             rig.server.streams[PLANS].groups.clear()
@@ -359,10 +358,10 @@ def test_a_group_that_vanished_is_made_anew_told_and_not_waited_for_in_a_loop():
 
     rig = Rig(gone)
     rig.runner.run()
-    assert [(made.stream, made.start) for made in rig.incidents] == [(PLANS, "0-0")]
     assert rig.observer.troubles == [
         Trouble("gone", "group_recreated", PLANS, "", 0, "group_gone", "")
     ]
+    assert len(rig.server.streams[streams.AUDIT_FINDING.key].entries) == 1
     assert rig.clock.waits == [0.05]
     assert rig.inbox.asked("disconnect") == [("disconnect",)] * 2
 
@@ -370,7 +369,38 @@ def test_a_group_that_vanished_is_made_anew_told_and_not_waited_for_in_a_loop():
 def test_a_first_start_makes_its_group_without_a_word():
     rig = Rig(plain)
     rig.runner.open()
-    assert (rig.incidents, rig.observer.troubles) == ([], [])
+    assert rig.observer.troubles == []
+    assert streams.AUDIT_FINDING.key not in rig.server.streams
+
+
+def test_a_server_that_came_back_with_nothing_is_told_once_without_any_checkpoint():
+    # Given a line that breaks once the group is made, and behind which the server is emptied
+    def idle(context):
+        if not rig.observer.troubles:
+            rig.inbox.failures = [("pending", AWAY), ("ensure_groups", AWAY)]
+            rig.server.streams.clear()
+            rig.server.keys.clear()
+        elif rig.observer.kinds()[-1] == "group_recreated":
+            context.clock.stop()
+
+    @consumer(streams.APPLY_PLAN, idle=idle)
+    def emptied(event, context): ...
+
+    rig = Rig(emptied)
+    rig.runner.run()
+    assert rig.observer.kinds() == ["redis_away", "redis_away", "group_recreated"]
+    assert len(rig.server.streams[streams.AUDIT_FINDING.key].entries) == 1
+
+
+def test_a_finding_that_the_server_did_not_take_is_told_with_the_reason():
+    rig = Rig(plain)
+    made = GroupMadeAnew(PLANS, "0-0", "", vanished=True, untold="WRONGTYPE no stream")
+    rig.inbox.ensure_groups = lambda: [made]
+    MemoryInbox(rig.server, (PLANS,), "plain").ensure_groups()
+    rig.runner.open()
+    assert rig.observer.troubles == [
+        Trouble("plain", "group_recreated", PLANS, "", 0, "group_gone", "WRONGTYPE no stream")
+    ]
 
 
 def test_whoever_refuses_us_for_good_ends_the_process_and_so_does_a_bug():

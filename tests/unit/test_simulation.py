@@ -9,7 +9,7 @@ import pytest
 from quantum_ops.redis_inbox import RedisInbox
 from tests.simulation import __main__ as command
 from tests.simulation.protocols import BAD
-from tests.simulation.world import simulate
+from tests.simulation.world import FAULTS_S, World, simulate
 
 SEEDS = 5_000 if os.environ.get("QUANTUM_FAULTS") == "full" else 100
 SEEDS_OF_BAD = 300
@@ -26,6 +26,19 @@ def test_whatever_happens_each_event_has_exactly_one_ending():
         assert tally.counts[fault] > 0, fault
     assert tally.effects > SEEDS
     assert tally.letters > SEEDS
+
+
+def test_each_group_that_vanishes_is_told_of_once_whatever_becomes_of_who_makes_it_anew():
+    # Given worlds in which an operator destroys groups among kills, zombies and lost replies
+    vanished = 0
+    for seed in range(30):
+        world = World(seed, RedisInbox)
+        for _ in range(4):
+            world.scheduler.at(world.random.uniform(0.5, FAULTS_S[0]), world.destroy)
+        # Then as many Findings say so as groups were destroyed
+        assert world.run(seed).verdict.wrong == []
+        vanished += world.vanished
+    assert vanished > 30
 
 
 @pytest.mark.parametrize("protocol", BAD)
