@@ -111,6 +111,7 @@ PERMIT_AUDIT_LOOKED: Final = "quantum:ops:permit_audit:looked"
 ARCHIVE_TRIMMED: Final = "quantum:ops:archive:trimmed"
 DEAD_LETTER_RESOLVED: Final = "quantum:ops:dead_letter:resolved"
 RESTORE: Final = "quantum:ops:restore"
+FAILOVER: Final = "quantum:ops:failover"
 WARDEN_RESTARTS: Final = "quantum:ops:warden:restarts"
 WARDEN_HEALS: Final = "quantum:ops:warden:heals"
 

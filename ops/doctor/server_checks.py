@@ -8,6 +8,7 @@ from ops.doctor import flaws
 from ops.doctor.finding import Finding, note, problem, warning
 from ops.doctor.snapshot import Snapshot
 from ops.server_binary import OLDEST
+from ops.terminal import safe
 from quantum_ops import streams
 
 PENDING_OLD_S = 300.0
@@ -166,6 +167,30 @@ def keys(seen: Snapshot) -> Iterator[Finding]:
         yield warning("keys", f"{facts.letters} dead letters wait for somebody", "./run dlq list")
 
 
+def failover(seen: Snapshot) -> Iterator[Finding]:
+    """Whether a planned change of the master was killed, and left sentinels that wait too long."""
+    told = seen.server.failover
+    if not told:
+        return
+    words = [safe(word, 60) for word in told.split()]
+    until_s, host, pid, patience_ms, *sentinels = [*words, "", "", "", ""]
+    left_s = _int(until_s) - seen.server.now_s
+    if left_s > 0:
+        yield note(
+            "failover",
+            f"ops/redis/failover.sh changes the master (process {pid} on {host}), or was killed",
+            f"if that process is gone, or in {left_s} s: ops/redis/failover.sh --check",
+        )
+        return
+    places = ", ".join(one.replace("=", ", before ") + " ms" for one in sentinels if one)
+    yield problem(
+        "failover",
+        f"ops/redis/failover.sh was killed (process {pid} on {host}); sentinels may call a dead "
+        f"master dead after {patience_ms} ms only: {places}",
+        "set them back: ops/redis/failover.sh --check",
+    )
+
+
 def groups(seen: Snapshot) -> Iterator[Finding]:
     """Where each consumer group stands."""
     there = {one.group for one in seen.server.groups}
@@ -214,6 +239,7 @@ CHECKS: tuple[tuple[str, Callable[[Snapshot], Iterator[Finding]]], ...] = (
     ("persistence", persistence),
     ("acl", rights),
     ("keys", keys),
+    ("failover", failover),
     ("groups", groups),
 )
 

@@ -71,6 +71,8 @@ class _Look:
             types=self._types(),
             groups=self._groups(),
             letters=self._letters(),
+            failover=_text(self._ask("GET", streams.FAILOVER) or b""),
+            now_s=int(moment[0]) if moment else 0,
             refused=tuple(dict.fromkeys(self._refused)),
         )
 

@@ -70,6 +70,10 @@ class ServerFacts:
     groups: tuple[Lag, ...] = ()
     letters: int = 0
     """Dead letters that nobody has settled."""
+    failover: str = ""
+    """What ops/redis/failover.sh noted before it made sentinels patient; empty without a note."""
+    now_s: int = 0
+    """The server's clock."""
 
 
 @dataclass(frozen=True, slots=True)

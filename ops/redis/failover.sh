@@ -8,21 +8,26 @@
 # until all replicas have everything, and until the old master is a replica itself: one to two
 # seconds, of which a sentinel takes the most until it notices that its choice is promoted.
 #
+# Meanwhile sentinels have to be patient (down-after-milliseconds), which is noted on the master first,
+# under quantum:ops:failover: what a killed run leaves is set back by the next one, --check as well.
+#
 # Sentinels and service come from REDIS_URL=sentinel://... unless named. Logins: REDISCLI_AUTH (and
 # REDIS_USERNAME) for the servers, REDIS_SENTINEL_PASSWORD (and REDIS_SENTINEL_USERNAME) for sentinels.
 # With sentinels://..., or --tls, all is asked over TLS: REDIS_TLS_CA, REDIS_TLS_CERT, REDIS_TLS_KEY.
 # Exit codes: 0 done (or, with --check, possible), 1 broken off and writes go on where they were,
-# 2 usage, 3 nothing was touched: no replica is fit, one is behind, or a sentinel does not answer.
+# 2 usage, 3 nothing was touched: no replica is fit, one is behind, a sentinel does not answer, or
+# another run is under way.
 set -uo pipefail
 
 sentinels=() service='' pause_s=30 check=no tls=() patience_s=5
 answers=() downs=() patient=()
-held=no master_host='' master_port=''
+held=no master_host='' master_port='' new_host='' new_port='' noted=no
+note_key=quantum:ops:failover
 
 say() { printf '%s\n' "$*"; }
 fail() { local code=$1; shift; printf 'failover: %s\n' "$*" >&2; exit "$code"; }
 
-usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; exit "$1"; }
+usage() { sed -n '2,20s/^# \{0,1\}//p' "$0"; exit "$1"; }
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -96,6 +101,55 @@ down_after() {
     fi
 }
 
+# How long a note is believed that somebody is at work, beyond the pause, if it cannot be looked.
+slow_s=60
+
+# The note: server's second until which the run may last, host, pid, the patience in ms, and for each
+# sentinel HOST:PORT=MS, what it was before.
+take_note() { # HOST:PORT=MS...
+    local reply
+    reply=$(ask "$master_host" "$master_port" SET "$note_key" \
+        "$(($(server_s) + pause_s + slow_s)) $(uname -n) $$ $((pause_s * 1000)) $*" NX)
+    [ "$reply" = OK ] || fail 3 "cannot note on the master ($note_key) what the sentinels are set back to: ${reply:-another run has begun}"
+    noted=yes
+}
+
+server_s() { ask "$master_host" "$master_port" TIME | head -1; }
+
+# at_work HOST PID UNTIL: whether the run of a note goes on, or may.
+at_work() {
+    [ "$1" != "$(uname -n)" ] || case $(LC_ALL=C kill -0 "$2" 2>&1) in *'No such process'*) return 1 ;; esac
+    [ "$(server_s)" -lt "$3" ]
+}
+
+# set_back: what a run left that was killed. Only what has not been set by anybody since.
+set_back() {
+    local note until host pid raised pairs pair at was is end reply patience_s=5
+    note=$(ask "$master_host" "$master_port" GET "$note_key") || fail 3 "$note_key cannot be read: $note"
+    [ -n "$note" ] || return 0
+    [[ $note =~ ^[0-9]+\ [^\ ]+\ [0-9]+\ [0-9]+(\ [^\ =]+:[0-9]+=[0-9]+)+$ ]] ||
+        fail 3 "$note_key is no note of this script: look at it (GET), set the sentinels right, DEL it"
+    read -r until host pid raised pairs <<<"$note"
+    ! at_work "$host" "$pid" "$until" ||
+        fail 3 "another run (process $pid on $host) is under way, or was killed: for $((until - $(server_s))) s more nobody can tell"
+    # Impatient before that run's pause is over, sentinels would begin a failover of their own.
+    end=$((SECONDS + raised / 1000 + 5)) patience_s=2
+    until reply=$(ask "$master_host" "$master_port" SET "$note_key" "$note" XX) && [ "$reply" = OK ]; do
+        [ $SECONDS -lt $end ] || fail 3 "$master_host:$master_port takes no writes, so what a killed run left is not set back: ${reply:-no answer}"
+        say "waiting   until a killed run's pause is over, $((end - SECONDS)) s at most"
+        sleep 0.5
+    done
+    for pair in $pairs; do
+        at=${pair%=*} was=${pair##*=}
+        is=$(down_after "$at") || fail 3 "sentinel $at does not answer; a killed run left it with down-after-milliseconds $raised, $was before"
+        [ "$is" = "$raised" ] || continue
+        [ "$(down_after "$at" "$was")" = OK ] || fail 3 "sentinel $at does not let its down-after be set back to $was ms (SENTINEL SET)"
+        say "set back  $at waits $was ms again, not $raised: a run was killed"
+        changed=yes
+    done
+    ask "$master_host" "$master_port" DEL "$note_key" >/dev/null || fail 3 "cannot remove $note_key"
+}
+
 replication() { ask "$master_host" "$master_port" INFO replication; }
 
 # online INFO: host, port and acknowledged offset of each replica that the master has on the line.
@@ -132,12 +186,15 @@ in_step() {
 # shellcheck disable=SC2317 # called by the trap
 let_go() {
     [ "$held" != yes ] || ask "$master_host" "$master_port" CLIENT UNPAUSE >/dev/null
-    local i
+    local i is_back=yes patience_s=2
     for i in "${!patient[@]}"; do
-        [ "$(down_after "${answers[i]}" "${patient[i]}")" = OK ] ||
-            printf 'failover: %s waits %s ms before it calls a master dead: redis-cli ... SENTINEL SET %s down-after-milliseconds %s\n' \
+        [ "$(down_after "${answers[i]}" "${patient[i]}")" = OK ] && continue
+        is_back=no
+        printf 'failover: %s waits %s ms before it calls a master dead: redis-cli ... SENTINEL SET %s down-after-milliseconds %s\n' \
                 "${answers[i]}" $((pause_s * 1000)) "$service" "${patient[i]}" >&2
     done
+    # While writes are held it cannot go, and is found to be over by the next run.
+    [ "$noted$is_back" != yesyes ] || ask "${new_host:-$master_host}" "${new_port:-$master_port}" DEL "$note_key" >/dev/null 2>&1
 }
 trap let_go EXIT
 trap 'exit 1' INT TERM HUP
@@ -150,13 +207,17 @@ for at in "${sentinels[@]}"; do
     [ -z "$master_host" ] || [ "$where" = "$master_host $master_port " ] ||
         fail 3 "sentinels disagree: $at names $where, another one $master_host $master_port"
     read -r master_host master_port <<<"$where"
-    down=$(down_after "$at")
-    case $down in '' | *[!0-9]*) fail 3 "sentinel $at does not say after how long a master is dead" ;; esac
-    downs+=("$down")
 done
 first=${answers[0]}
 [ "$(ask "$master_host" "$master_port" ROLE | head -1)" = master ] ||
     fail 3 "$master_host:$master_port does not answer as a master"
+changed=no
+set_back
+for at in "${answers[@]}"; do
+    down=$(down_after "$at")
+    case $down in '' | *[!0-9]*) fail 3 "sentinel $at does not say after how long a master is dead" ;; esac
+    downs+=("$down")
+done
 in_quorum=$(sentinel "$first" CKQUORUM "$service") || fail 3 "no quorum: $in_quorum"
 count=$(online "$(replication)" | wc -l)
 [ "$count" -gt 0 ] || fail 3 "$master_host:$master_port has no replica that is online"
@@ -166,12 +227,20 @@ fit=$(fit)
 [ "$fit" -le "$count" ] ||
     fail 3 "of $fit replicas that may be promoted only $count are online at $master_host:$master_port: wait until the others are, or stop them"
 say "master    $master_host:$master_port of $service, replicas online: $count, down-after: ${downs[*]} ms"
-[ "$check" = no ] || { say 'possible; nothing was changed'; exit 0; }
+if [ "$check" = yes ]; then
+    [ "$changed" = no ] || { say 'possible; nothing else was changed'; exit 0; }
+    say 'possible; nothing was changed'
+    exit 0
+fi
 
 # What the sentinels publish on the master is held like a write, and their pings behind it: after
 # down-after they would begin a failover of their own, across this one.
+hasty=()
 for i in "${!answers[@]}"; do
-    [ "${downs[i]}" -lt $((pause_s * 1000)) ] || continue
+    [ "${downs[i]}" -ge $((pause_s * 1000)) ] || hasty[i]=${answers[i]}=${downs[i]}
+done
+[ ${#hasty[@]} -eq 0 ] || take_note "${hasty[@]}"
+for i in "${!hasty[@]}"; do
     patient[i]=${downs[i]}
     [ "$(down_after "${answers[i]}" $((pause_s * 1000)))" = OK ] ||
         fail 3 "sentinel ${answers[i]} does not let its down-after be set (SENTINEL SET)"
@@ -196,7 +265,6 @@ say "in step   all replicas at offset $offset, after $(ms) ms"
 sentinel "$first" FAILOVER "$service" >/dev/null || fail 1 'the sentinel refuses; writes go on as before'
 # From here on an end of the pause may lose writes: broken off, it is left to run out.
 held=asked
-new_host='' new_port=''
 until [ -n "$new_host" ]; do
     [ "$(ms)" -lt $((pause_s * 800)) ] || fail 1 "no new master yet, writes are held for $pause_s s in all: look at the logs of the sentinels"
     sleep 0.05

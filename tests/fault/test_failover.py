@@ -10,10 +10,13 @@ import os
 import signal
 import subprocess
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import redis
 
+from ops.doctor import server_checks, server_facts
+from ops.doctor.snapshot import Snapshot
 from quantum_ops import client, permits, streams
 from quantum_ops.errors import PublishUnknownError
 from quantum_ops.events import ApplyPlan, AuditFinding
@@ -22,7 +25,7 @@ from quantum_ops.redis_inbox import RedisInbox
 from quantum_ops.settings import RedisSettings
 from tests.failover_rounds import play
 from tests.p33_rig import P33Rig, hold, publish_universe
-from tests.sentinel_rig import Rig
+from tests.sentinel_rig import SERVICE, Rig
 from tests.supervised import ROOT
 from tests.waiting import wait_until
 
@@ -162,6 +165,17 @@ def failover_sh(rig, *options: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@contextmanager
+def failover_running(rig, *options: str):
+    """The script, not waited for; its output can be read while it runs."""
+    run = subprocess.Popen(
+        [ROOT / "ops" / "redis" / "failover.sh", *options],
+        env={**os.environ, "REDIS_URL": rig.url}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with run:
+        yield run
+
+
 def test_a_planned_change_is_refused_while_a_replica_that_may_be_chosen_is_behind(rig):
     assert failover_sh(rig, "--check").returncode == 0
     # Given a replica without a master, which the sentinels still take for as good as the other
@@ -199,12 +213,72 @@ def test_a_planned_change_that_a_replica_does_not_follow_is_taken_back(rig):
     assert rig.master() == master
 
 
+def patience(rig) -> set[bytes]:
+    """After how many ms each sentinel takes the master for dead."""
+    rows = [rig.said(port, "SENTINEL", "MASTER", SERVICE) for port in rig.sentinel_ports]
+    return {row[row.index(b"down-after-milliseconds") + 1] for row in rows}
+
+
+def noted(rig) -> bytes | None:
+    return rig.said(rig.master(), "GET", streams.FAILOVER)
+
+
+def test_what_a_killed_planned_change_leaves_is_named_and_set_back_by_the_next(rig):
+    # Given a run that waits for a replica which hangs, with writes held and sentinels patient
+    other = next(port for port in rig.servers if port != rig.master())
+    before = patience(rig)
+    rig.connect().set("moves", "the offset")
+    rig.servers[other].signal(signal.SIGSTOP)
+    with failover_running(rig, "--pause", "5") as run:
+        assert any(line.startswith("held ") for line in run.stdout)
+        run.send_signal(signal.SIGSTOP)
+        assert patience(rig) == {b"5000"} != before
+        # When another one begins meanwhile, then it touches nothing
+        second = failover_sh(rig, "--check")
+        assert (second.returncode, patience(rig)) == (3, {b"5000"}), second.stdout
+        assert f"another run (process {run.pid} on " in second.stderr
+        # When it is killed, and the pause is over
+        run.kill()
+        run.wait()
+    rig.servers[other].signal(signal.SIGCONT)
+    assert rig.said(rig.master(), "CLIENT", "UNPAUSE") == b"OK"
+    assert patience(rig) == {b"5000"}
+    # Then the doctor names it, with the cure
+    facts = server_facts.take(RedisSettings(url=rig.url, timeout_s=2.0))
+    [told] = server_checks.failover(Snapshot(server=facts))
+    assert told.level == "note"
+    assert told.cure.endswith(" s: ops/redis/failover.sh --check")
+    [told] = server_checks.failover(Snapshot(server=replace(facts, now_s=facts.now_s + 99)))
+    assert (told.level, f"process {run.pid}" in told.what) == ("problem", True)
+    # And the next run sets all back, though it only checks, and takes the note away
+    after = failover_sh(rig, "--check")
+    assert (noted(rig), patience(rig)) == (None, before), after.stdout + after.stderr
+    assert after.stdout.count("set back ") == 3
+    wait_until(rig.is_whole, 20, "all is in step again")
+
+
+def test_what_somebody_has_set_since_is_left_and_a_note_of_others_is_not_believed(rig):
+    # Given a note of a run that is long over, and sentinels that have another patience by now
+    db, before = rig.connect(), patience(rig)
+    [where, *_] = rig.sentinel_ports
+    db.set(streams.FAILOVER, f"1 elsewhere 1 6000 127.0.0.1:{where}=1234")
+    assert failover_sh(rig, "--check").returncode == 0
+    assert (noted(rig), patience(rig)) == (None, before)
+    # And given one that nobody of ours wrote
+    db.set(streams.FAILOVER, "1 elsewhere 1 6000 127.0.0.1:1=1; reboot")
+    done = failover_sh(rig, "--check")
+    assert done.returncode == 3
+    assert "quantum:ops:failover is no note of this script" in done.stderr
+    db.delete(streams.FAILOVER)
+
+
 @pytest.mark.parametrize("kind", ["planned", "kill", "stop", "partition"] if FULL else ["planned"])
 def test_nothing_acknowledged_is_lost_and_all_come_back_by_themselves(rig, kind):
     for _ in range(20 if FULL else 1):
         made = play(rig, kind, wait=1, min_replicas=1)
         assert (made.lost, made.doubled, made.undone) == (0, 0, 0), made
         assert made.acked > 100
+        assert noted(rig) is None
 
 
 def test_whoever_stays_with_a_master_that_is_cut_off_is_never_acknowledged(rig):

@@ -40,6 +40,7 @@ KEYS = [
     "quantum:ops:universe_audit:last", "quantum:ops:ledger:told", "quantum:ops:ledger:warned:a:b",
     "quantum:ops:archive:trimmed", "quantum:ops:dead_letter:resolved", "quantum:ops:audit:settled",
     "quantum:ops:warden:restarts", "quantum:ops:positions:lease", "quantum:ops:restore",
+    "quantum:ops:failover",
     "quantum:state:positions:BTCUSDT", "quantum:position:ledger:BTCUSDT",
     "quantum:cooldown:last_exec_ts:BTCUSDT", "quantum:reconcile:hold:BTCUSDT",
     "elsewhere",

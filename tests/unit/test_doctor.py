@@ -46,6 +46,10 @@ HEALTHY = Snapshot(
 )  # fmt: skip
 
 
+NOTE = "100 h 7 30000 a:1=2000 b:1=2000"
+"""What ops/redis/failover.sh notes."""
+
+
 def with_server(**changes) -> Snapshot:
     return replace(HEALTHY, server=replace(SERVER, **changes))
 
@@ -133,6 +137,9 @@ RED = [
     (server_checks.keys, with_type(PLAN, "string"), "problem", "is a string"),
     (server_checks.keys, with_type(streams.RESTORE, "hash"), "warning", "restore"),
     (server_checks.keys, with_server(letters=2), "warning", "2 dead letters"),
+    (server_checks.failover, with_server(failover=NOTE, now_s=99), "note", "7 on h), or was"),
+    (server_checks.failover, with_server(failover=NOTE, now_s=100), "problem", "a:1, before 2000"),
+    (server_checks.failover, with_server(failover="\x1b", now_s=100), "problem", "on )"),
     (server_checks.groups, with_server(groups=()), "problem", "no stream has a group"),
     (server_checks.groups, with_lag(lost=5), "problem", "5 entries were removed"),
     (server_checks.groups, with_lag(pending=1, pending_s=999.0), "warning", "1 pending"),
