@@ -14,6 +14,7 @@ from ops import archive_place, output, proving
 from ops.paths import Paths
 from quantum_ops import entry_id
 from quantum_ops.asof.entries import Answer
+from quantum_ops.history import ahead
 from quantum_ops.history.blocks import FIRST, LAST, Key
 from quantum_ops.history.errors import ArchiveError
 from quantum_ops.history.reader import Archive, until_ms
@@ -107,7 +108,10 @@ def meaning(line: str) -> str:
 
 def note(search: Search, verb: str, *moments: Key) -> None:
     """Say on stderr what an answer about these moments cannot know, and what made it slow."""
-    newest = max((span.high for span in search.archive.spans().values()), default=FIRST)
+    archive, highest = search.archive, ahead.limit(int(time.time() * 1000))
+    newest = max(
+        (ahead.end(archive, one, highest) or FIRST for one in archive.spans()), default=FIRST
+    )
     if any(one > newest for one in moments):
         _say(verb, f"the archive ends at {when(newest)}; what came later is not in the answer")
     for name, why in sorted(search.scanned.items())[:3]:

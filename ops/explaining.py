@@ -6,6 +6,7 @@ then says so, and tells what the other one has.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from ops.target import open_db
 from quantum_ops import client, streams
 from quantum_ops.asof import universe
 from quantum_ops.events import DeployCompleted, LedgerRecorded, PermitDecided, UniverseChanged
-from quantum_ops.history import entry, naming, story
+from quantum_ops.history import ahead, entry, naming, story
 from quantum_ops.history.blocks import Key
 from quantum_ops.history.folder import Folder
 from quantum_ops.history.reader import Archive, from_ms, until_ms
@@ -104,8 +105,8 @@ def _beyond(
     db: walrus.Database, archive: Archive | None, stream: str, plan_id: bytes
 ) -> Iterator[Told]:
     """The server's entries behind the last archived one; of plans, only those about this one."""
-    span = archive.spans().get(stream) if archive else None
-    after = b"(%d-%d" % span.high if span else b"-"
+    end = ahead.end(archive, stream, ahead.limit(int(time.time() * 1000))) if archive else None
+    after = b"(%d-%d" % end if end else b"-"
     settled = stream == streams.AUDIT_FINDING.key
     while True:
         rows: list[Any] = client.raw(db, "XRANGE", stream, after, "+", "COUNT", PAGE)

@@ -19,6 +19,7 @@ from ops.tail_view import View
 from ops.terminal import safe
 from quantum_ops import client, knobs, streams
 from quantum_ops.consumer import Consumer
+from quantum_ops.history import ahead
 from quantum_ops.history.blocks import Key
 from quantum_ops.history.entry import Entry
 from quantum_ops.history.reader import Archive
@@ -162,8 +163,8 @@ _Made = tuple[list[bytes], list[Difference]]
 def _orders(archive: Archive, db: walrus.Database) -> _Made:
     settings = knobs.load(OrderProofSettings)
     made = orders.rebuild(archive, settings, _now_ms(), judged_only=False).keys
-    span = archive.spans().get(streams.APPLY_RESULT.key)
-    newest_ms = span.high[0] if span else 0
+    end = ahead.end(archive, streams.APPLY_RESULT.key, ahead.limit(_now_ms()))
+    newest_ms = end[0] if end else 0
     return list(made.lines()), made.compare(db, orders.FAMILIES, newest=newest_ms)
 
 

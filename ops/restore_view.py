@@ -57,6 +57,8 @@ def as_object(plan: Plan, archive: Archive) -> dict[str, Any]:
         "left_out": [streams.short(key) for key in plan.left_out],
         "missing": plan.missing,
         "told_twice": plan.twice,
+        "ahead_of_the_clock": {streams.short(key): count for key, count in plan.ahead.items()},
+        "held_up": [streams.short(key) for key in plan.held_up],
     }
 
 
@@ -84,6 +86,13 @@ def lines(plan: Plan, archive: Archive) -> Iterator[str]:
         )
     yield ""
     yield "keys     " + ", ".join(f"{len(keys)} {what}" for what, keys in plan.keys.items())
+    for key, count in plan.ahead.items():
+        yield (
+            f"{safe(streams.short(key))}: {count} with an id ahead of the clock, left in the "
+            "archive alone: with it the stream would take no honest entry"
+        )
+    for key in plan.held_up:
+        yield f"{safe(streams.short(key))} takes no honest entry now; restored, it does again"
     yield from _doubts(plan)
     yield NOT_BACK
 

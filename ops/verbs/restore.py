@@ -101,8 +101,8 @@ def _at(
         print("the server holds other entries under the archive's ids: refused", file=sys.stderr)
         return REFUSED
     if args.check:
-        return DIFFERS if plan.missing else 0
-    if not plan.missing:
+        return DIFFERS if plan.missing or plan.held_up else 0
+    if not plan.missing and not plan.held_up:
         print("\nno entry is missing: there is nothing to restore")
         return 0
     if not args.yes:

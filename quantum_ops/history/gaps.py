@@ -13,9 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from quantum_ops.entry_id import parse
-
-FUTURE_MS = 300_000
-"""An id this far ahead of the clock holds up honest ones: XADD only takes higher ids."""
+from quantum_ops.history.ahead import limit
 
 GAP, RESET, SHRANK = "archive_gap", "archive_stream_reset", "archive_stream_shrank"
 BACKWARDS, REUSED, FUTURE = "archive_ids_backwards", "archive_id_reused", "archive_id_in_future"
@@ -130,7 +128,7 @@ def missing(before: Book | None, verdict: Verdict) -> int:
 
 def future(book: Book, last_id: str, now_ms: int) -> str:
     """What is wrong with the newest id; empty if nothing is. Told once for each such id."""
-    if parse(last_id)[0] <= now_ms + FUTURE_MS:
+    if parse(last_id) <= limit(now_ms):
         book.future = ""
         return ""
     if book.future:

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from quantum_ops import entry_id
-from quantum_ops.history import blocks, entry, marks, sealing, segment
-from quantum_ops.history.blocks import Growing, Key, Span, Spans
+from quantum_ops.history import ahead, blocks, entry, marks, sealing, segment
+from quantum_ops.history.blocks import LAST, Growing, Key, Span, Spans
 from quantum_ops.history.errors import DamagedError, DiskRefusedError, StandbyError
 from quantum_ops.history.folder import Folder, Name
 from quantum_ops.history.proofs import Grown
@@ -61,7 +61,8 @@ def lock(folder: Folder) -> Iterator[None]:
 class Writer:
     """The archive's end, opened for appending. Whoever makes one MUST hold :func:`lock`.
 
-    ``now_s`` is asked for the day only. A clock that goes back opens no new segment.
+    ``now_s`` is asked for the day, and for what lies ahead of it. A clock that goes back opens no
+    new segment.
     """
 
     def __init__(
@@ -80,6 +81,8 @@ class Writer:
         self._now_s = now_s or time.time
         self._buffer: list[bytes] = []
         self._added: list[tuple[str, Key]] = []
+        self._gaps: dict[str, ahead.Gap] = {}
+        """Of streams whose newest id lies ahead of the clock."""
         self._dirty = False
         self._number = -1
         self.synced_ms = 0
@@ -127,10 +130,14 @@ class Writer:
         if last is None or key > last:
             self._last[stream] = key
         else:
-            found = self._lines(stream, key)
-            if line in found:
-                return KNOWN
-            what = REUSED if found else LATE
+            gap = self._gap(stream)
+            if not gap.low < key < gap.high:
+                found = self._lines(stream, key)
+                if line in found:
+                    return KNOWN
+                what = REUSED if found else LATE if key <= gap.low else NEW
+        if stream in self._gaps:
+            self._gaps[stream] = self._gaps[stream].with_(key, self._highest())
         self._buffer.append(line)
         self._added.append((stream, key))
         return what
@@ -143,6 +150,22 @@ class Writer:
         """Whether an entry of this id was added, durable or not."""
         last = self._last.get(stream)
         return last is not None and key <= last and bool(self._lines(stream, key))
+
+    def _gap(self, stream: str) -> ahead.Gap:
+        """Between which ids ``stream`` has none: its end, and what lies ahead of the clock."""
+        last, highest = self._last[stream], self._highest()
+        if last <= highest:
+            self._gaps.pop(stream, None)
+            return ahead.Gap(last, LAST)
+        if stream not in self._gaps:
+            gap = ahead.gap(Archive(self.folder), stream, highest)
+            for name, key in self._added:
+                gap = gap.with_(key, highest) if name == stream else gap
+            self._gaps[stream] = gap
+        return self._gaps[stream]
+
+    def _highest(self) -> Key:
+        return ahead.limit(int(self._now_s() * 1000))
 
     def commit(self) -> int:
         """Make every added line durable; gives how many they were.

@@ -15,8 +15,8 @@ import walrus
 
 from quantum_ops import client, entry_id, streams
 from quantum_ops.consumer import Consumer
-from quantum_ops.history import groups
-from quantum_ops.history.blocks import FIRST, Key, Spans
+from quantum_ops.history import ahead, groups
+from quantum_ops.history.blocks import FIRST, LAST, Key
 from quantum_ops.history.reader import Archive, from_ms
 from quantum_ops.recovery import (
     cases,
@@ -34,7 +34,7 @@ from quantum_ops.recovery.errors import RestoreError
 from quantum_ops.recovery.keyspace import Keyspace
 from quantum_ops.recovery.positions import Position
 from quantum_ops.recovery.sweep import Sum, sweep
-from quantum_ops.recovery.timeline import Survey, live, survey
+from quantum_ops.recovery.timeline import Survey, beyond, live, survey
 from quantum_ops.settings import OrderProofSettings, PermitAuditSettings, PositionLedgerSettings
 
 
@@ -75,6 +75,12 @@ class Plan:
     left_out: list[str] = field(default_factory=list)
     twice: str = ""
     """Which of the ledger's records are told of twice, in words."""
+    highest: Key = LAST
+    """Ids above it lie ahead of the clock: such entries stay in the archive alone."""
+    ahead: dict[str, int] = field(default_factory=dict)
+    """How many such entries the archive has, by stream."""
+    held_up: list[str] = field(default_factory=list)
+    """Streams that take no honest id any more, since the server's newest lies ahead."""
 
     @property
     def missing(self) -> int:
@@ -110,12 +116,15 @@ def make(
 
     Raises :class:`~quantum_ops.recovery.errors.RestoreError` where it could not be carried out.
     """
-    spans = archive.spans()
+    everything, highest = archive, ahead.limit(now_ms)
+    archive = ahead.Believed(everything.folder, highest)
+    ends = {key: span.high for key, span in archive.spans().items()}
+    spans = everything.spans()
     wanted = [key for key in sorted(spans) if not wishes.only or key in wishes.only]
     windows = {
         key: _since(key, now_ms, wishes) for key in wanted if wishes.trading or _is_ours(key)
     }
-    newest_ms = max((span.high[0] for span in spans.values()), default=0)
+    newest_ms = max((end[0] for end in ends.values()), default=0)
     proof = orders.rebuild(archive, settings.orders, now_ms)
     verdicts = verdicts_.rebuild(archive, now_ms)
     followed = cases.rebuild(archive, settings.cases, newest_ms, now_ms)
@@ -123,17 +132,17 @@ def make(
     every = sorted(spans.keys() | {stream.key for stream in streams.CATALOGUE})
     places = positions.of_groups(
         consumers,
-        {key: span.high for key, span in spans.items()},
-        _proven(archive, spans, proof.unjudged, last_audited),
-        refill.groups(db, every),
-        _noted(archive),
+        ends,
+        _proven(archive, ends, proof.unjudged, last_audited),
+        ahead.held_at(refill.groups(db, every), ends, highest),
+        ahead.noted_at(_noted(archive), ends, highest),
     )
     known, twice = survey(archive, windows.keys()), recorded.Twice()
     return Plan(
-        identity=_identity(archive, windows),
+        identity=_identity(everything, windows),
         windows=windows,
         known=known,
-        sums=sweep(archive, known, windows, live(db), positions=places, sink=twice.add),
+        sums=sweep(archive, known, windows, live(db, highest), positions=places, sink=twice.add),
         positions=places,
         keys={
             "universe": _both(universe.rebuild(archive), audited),
@@ -160,6 +169,9 @@ def make(
         ),
         left_out=[key for key in wanted if key not in windows],
         twice=twice.told(),
+        highest=highest,
+        ahead=_ahead(everything, db, windows, highest),
+        held_up=[key for key in windows if refill.last_generated(db, key) > highest],
     )
 
 
@@ -173,14 +185,32 @@ def _noted(archive: Archive) -> groups.Note:
         ) from None
 
 
+def _ahead(
+    archive: Archive, db: walrus.Database, keys: Iterable[str], highest: Key
+) -> dict[str, int]:
+    """How many entries of each stream are left out. What only the server has must not be lost."""
+    found, since = {}, (highest[0] + 1, 0)
+    for key in keys:
+        for one in beyond(db, key, highest):
+            if one.line not in [each.line for each in archive.find(key, one.key)]:
+                raise RestoreError(
+                    f"{key}: {entry_id.text(one.key)} lies ahead of the clock and is not archived; "
+                    "let the archive read it first (./run lag archive), and look at the clock"
+                )
+        count = sum(1 for _ in archive.numbered({key}, since))
+        if count:
+            found[key] = count
+    return found
+
+
 def _proven(
-    archive: Archive, spans: Spans, unjudged: str, last_audited: str
+    archive: Archive, ends: Mapping[str, Key], unjudged: str, last_audited: str
 ) -> Mapping[tuple[str, str], tuple[Key, str]]:
     """Where the archive itself proves how far a group was."""
     plans, results = streams.APPLY_PLAN.key, streams.APPLY_RESULT.key
 
     def end(key: str) -> Key:
-        return spans[key].high if key in spans else FIRST
+        return ends.get(key, FIRST)
 
     audited = entry_id.parse(last_audited) if last_audited else FIRST
     judged = groups.before(entry_id.parse(unjudged)) if unjudged else end(results)

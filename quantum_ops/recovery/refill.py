@@ -18,7 +18,7 @@ import walrus
 
 from quantum_ops import client, codec, entry_id, streams
 from quantum_ops.events import AuditFinding
-from quantum_ops.history.blocks import FIRST, Key
+from quantum_ops.history.blocks import FIRST, LAST, Key
 from quantum_ops.history.groups import Held
 from quantum_ops.publisher import run_script
 from quantum_ops.recovery.errors import MovedError, RestoreError
@@ -63,11 +63,14 @@ class Refill:
     """The streams ``keys`` of one server, filled anew.
 
     ``plan`` names what they are filled from: what an interrupted restore of another plan left is
-    begun anew.
+    begun anew. A stream whose last id is above ``highest`` takes honest ids again afterwards.
     """
 
-    def __init__(self, db: walrus.Database, keys: Iterable[str], plan: str) -> None:
+    def __init__(
+        self, db: walrus.Database, keys: Iterable[str], plan: str, highest: Key = LAST
+    ) -> None:
         self._db = db
+        self._highest = highest
         self._keys = sorted(keys)
         self._packed: list[bytes] = []
         known = db.hget(streams.RESTORE, MARK)
@@ -139,7 +142,8 @@ class Refill:
             # A stream without entries keeps groups and counters all the same.
             self._db.execute_command("XGROUP", "CREATE", filled, "restore", "0", "MKSTREAM")
             self._db.execute_command("XGROUP", "DESTROY", filled, "restore")
-        last = max(total.high, total.older_high, self._last(key))
+        there = self._last(key)
+        last = max(total.high, total.older_high, there if there <= self._highest else FIRST)
         self._db.execute_command(
             "XSETID", filled, "{}-{}".format(*last), "ENTRIESADDED", total.total,
             "MAXDELETEDID", "{}-{}".format(*total.older_high),

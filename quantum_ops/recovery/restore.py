@@ -13,6 +13,7 @@ import walrus
 
 from quantum_ops import streams
 from quantum_ops.events import AuditFinding
+from quantum_ops.history.ahead import Believed
 from quantum_ops.history.books import Books
 from quantum_ops.history.gaps import Book
 from quantum_ops.history.reader import Archive
@@ -50,11 +51,16 @@ def carry_out(
             f"{plan.conflicting} entries of the server have other content than the archive has "
             "under their ids: it is another system's server, or another system's archive"
         )
-    refill = Refill(db, plan.windows, plan.identity)
+    refill = Refill(db, plan.windows, plan.identity, plan.highest)
     if refill.resumed:
         tell("an earlier restore was interrupted; going on where it was")
     sums = sweep(
-        archive, plan.known, plan.windows, live(db), positions=plan.positions, sink=refill.add
+        Believed(archive.folder, plan.highest),
+        plan.known,
+        plan.windows,
+        live(db, plan.highest),
+        positions=plan.positions,
+        sink=refill.add,
     )
     refill.finish(sums, plan.positions)
     for key, (count, digest) in refill.digests().items():

@@ -16,7 +16,7 @@ import walrus
 
 from quantum_ops import client, entry_id
 from quantum_ops.history import entry
-from quantum_ops.history.blocks import FIRST, Key
+from quantum_ops.history.blocks import FIRST, LAST, Key
 from quantum_ops.history.reader import Archive
 from quantum_ops.recovery.errors import DisorderedError
 
@@ -84,11 +84,11 @@ def survey(archive: Archive, streams: Collection[str]) -> Survey:
     return found
 
 
-def live(db: walrus.Database) -> Live:
-    """The entries of a server, oldest first, a page at a time."""
+def live(db: walrus.Database, highest: Key = LAST) -> Live:
+    """The entries of a server up to the id ``highest``, oldest first, a page at a time."""
 
     def read(stream: str) -> Iterator[Version]:
-        for id_, flat in _rows(db, stream):
+        for id_, flat in _rows(db, stream, highest):
             yield Version(entry_id.parse(id_), entry.encode(stream, id_, flat), archived=False)
 
     return read
@@ -155,10 +155,16 @@ class _Side:
         return Placed(self._stream, key, line, bool(archived), bool(served), conflict)
 
 
-def _rows(db: walrus.Database, key: str) -> Iterator[Any]:
-    after: bytes = b"-"
+def beyond(db: walrus.Database, stream: str, highest: Key) -> Iterator[Version]:
+    """The entries of a server behind the id ``highest``."""
+    for id_, flat in _rows(db, stream, LAST, b"(%d-%d" % highest):
+        yield Version(entry_id.parse(id_), entry.encode(stream, id_, flat), archived=False)
+
+
+def _rows(db: walrus.Database, key: str, highest: Key = LAST, after: bytes = b"-") -> Iterator[Any]:
+    end = entry_id.text(highest)
     while True:
-        rows: list[Any] = client.raw(db, "XRANGE", key, after, "+", "COUNT", PAGE)
+        rows: list[Any] = client.raw(db, "XRANGE", key, after, end, "COUNT", PAGE)
         yield from rows
         if len(rows) < PAGE:
             return

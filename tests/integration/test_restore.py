@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+import redis
 
 from consumers.order_proof import order_proof
 from consumers.position_ledger import position_ledger
@@ -15,6 +16,7 @@ from quantum_ops import client, codec, streams
 from quantum_ops.audit import violations
 from quantum_ops.events import AuditFinding, DeadLetter, LedgerRecorded, UniverseChanged
 from quantum_ops.history.books import Books
+from quantum_ops.history.reader import Archive
 from quantum_ops.publisher import Publisher
 from quantum_ops.recovery import orders, verdicts
 from quantum_ops.recovery.errors import MovedError, RestoreError
@@ -22,6 +24,7 @@ from quantum_ops.recovery.refill import Refill
 from quantum_ops.recovery.restore import FINDING, carry_out
 from quantum_ops.settings import OrderProofSettings
 from quantum_ops.universe import content_sha256, load_universe, symbols_sha256
+from tests.archive_rig import ArchiveRig
 from tests.audit_rig import AuditRig
 from tests.backends import RedisBackend
 from tests.p33_rig import P33Rig, hold, publish_universe, send
@@ -315,7 +318,6 @@ def test_entries_out_of_order_and_ids_that_came_again_find_their_place(server, t
         made.add(PLANS, b"%d-0" % (now + 5), flat(55))
         made.commit()
     from quantum_ops.history.folder import Folder
-    from quantum_ops.history.reader import Archive
 
     db = server.connect()
     restored(db, Archive(Folder(tmp_path)))
@@ -323,9 +325,66 @@ def test_entries_out_of_order_and_ids_that_came_again_find_their_place(server, t
     assert rows == [(n, b"%016x" % (55 if n == 5 else n)) for n in (1, 2, 3, 5, 9)]
 
 
+AHEAD = f"{2**64 - 1}-{2**64 - 1}"
+"""An id that whoever may append may choose: after it a stream takes no honest one."""
+
+
+def test_a_stream_that_an_id_ahead_of_the_clock_holds_up_takes_entries_again(server, tmp_path):
+    # Given deploys, and an entry behind which the stream takes no other; all of it read, archived,
+    # and noted how far each group is
+    rig = ArchiveRig(server, tmp_path, origin="quantum-ops/archive")
+    db, deploys = rig.db, streams.DEPLOY_COMPLETED.key
+    for group in ("ledger", "strangers"):
+        db.execute_command("XGROUP", "CREATE", deploys, group, "0", "MKSTREAM")
+    honest = rig.add(3, stream=deploys)
+    db.execute_command("XADD", deploys, AHEAD, "a", "b")
+    for group in ("ledger", "strangers"):
+        db.execute_command("XREADGROUP", "GROUP", group, "c", "NOACK", "STREAMS", deploys, ">")
+    with pytest.raises(redis.ResponseError, match="last possible ID"):
+        rig.add(1, stream=deploys)
+    rig.settle()
+    rig.keeper.close()
+    archive = Archive(rig.folder)
+    # When it is restored, though nothing is missing
+    made = planned(db, archive)
+    assert (made.missing, made.held_up, made.ahead) == (0, [deploys], {deploys: 1})
+    shown = "\n".join(restore_view.lines(made, archive))
+    assert "deploy.completed takes no honest entry now; restored, it does again" in shown
+    assert made.newest_ms < time.time() * 1000 + 1000
+    restored(db, archive)
+    # Then only the archive has that entry, no group stands behind the end of time, and the next
+    # ones are taken and handed out
+    left = [id_.decode() for id_, _ in contents(db)[deploys]]
+    assert left == honest
+    assert positions(db)["deploy.completed", "strangers"][0] == honest[-1]
+    after = rig.add(2, stream=deploys)
+    [(_, got)] = client.raw(db, "XREADGROUP", "GROUP", "strangers", "c", "STREAMS", deploys, ">")
+    assert [id_.decode() for id_, _ in got] == after
+    assert planned(db, archive).held_up == []
+    # And the archive goes on: it told of that id once, and of nothing that came after
+    again = ArchiveRig(server, tmp_path, "two", origin="quantum-ops/archive").settle()
+    assert again.archived(deploys)[-2:] == after
+    assert [one for one in again.told() if "deploy.completed" in one] == [
+        "archive_id_in_future deploy.completed"
+    ]
+    again.keeper.close()
+    # And a server that lost everything comes back without that entry, too
+    db.flushall()
+    restored(db, Archive(rig.folder))
+    assert [id_.decode() for id_, _ in contents(db)[deploys]] == [*honest, *after]
+
+
+def test_an_entry_ahead_of_the_clock_that_only_the_server_has_is_not_thrown_away(server, tmp_path):
+    db, deploys = server.connect(), streams.DEPLOY_COMPLETED.key
+    db.xadd(deploys, {"a": "b"})
+    archive = archive_all(db, tmp_path)
+    db.execute_command("XADD", deploys, AHEAD, "a", "b")
+    with pytest.raises(RestoreError, match="is not archived; let the archive read it first"):
+        planned(db, archive)
+
+
 def test_old_entries_stay_in_the_archive_unless_asked_for(server, tmp_path):
     from quantum_ops.history.folder import Folder
-    from quantum_ops.history.reader import Archive
     from tests.archive_rig import flat, writing
 
     now = int(time.time() * 1000)

@@ -1,0 +1,140 @@
+"""The only place that judges ids that lie ahead of the clock, and says where a stream ends.
+
+Whoever may append may choose the id. A stream takes higher ids only, so one entry of a far future
+holds up all honest ones; and whatever asks "up to where" must not be answered with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from quantum_ops.history.blocks import FIRST, LAST, Key, Span, Spans
+from quantum_ops.history.entry import Entry
+from quantum_ops.history.folder import Folder
+from quantum_ops.history.groups import Held, Note, Seen
+from quantum_ops.history.reader import Archive, until_ms
+from quantum_ops.history.segment import Found
+
+FUTURE_MS: Final = 300_000
+"""Milliseconds that an id may be ahead of the clock: of two machines, clocks differ by less."""
+
+
+def limit(now_ms: int) -> Key:
+    """The highest id that is believed at ``now_ms``."""
+    return until_ms(now_ms + FUTURE_MS)
+
+
+def end(archive: Archive, stream: str, highest: Key) -> Key | None:
+    """The highest id of ``stream`` up to ``highest``; None if there is none."""
+    span = archive.spans().get(stream)
+    if span is None or span.high <= highest:
+        return span and span.high
+    newest = archive.newest(stream, highest)
+    return newest and newest.entry.key
+
+
+class Gap(NamedTuple):
+    """``low`` is the end of a stream, ``high`` its lowest id ahead of the clock.
+
+    A stream that was made anew after such an entry goes on in between.
+    """
+
+    low: Key
+    high: Key
+
+    def with_(self, key: Key, highest: Key) -> Gap:
+        """The gap that is left by one more id; ``highest`` as of :func:`limit`."""
+        if key > highest:
+            return Gap(self.low, min(self.high, key))
+        return Gap(max(self.low, key), self.high)
+
+
+def gap(archive: Archive, stream: str, highest: Key) -> Gap:
+    """The gap that the archive has in ``stream``."""
+    newest = archive.newest(stream, highest)
+    doubted = archive.numbered({stream}, _above(highest))
+    high = min((one.entry.key for one in doubted), default=LAST)
+    return Gap(newest.entry.key if newest else FIRST, high)
+
+
+class Believed(Archive):
+    """The archive in ``folder`` without the entries above the id ``highest``."""
+
+    def __init__(self, folder: Folder, highest: Key) -> None:
+        self._highest = highest
+        super().__init__(folder)
+
+    def spans(self) -> Spans:
+        """See :class:`Archive`; a stream of which nothing is believed has none."""
+        found = super().spans()
+        for stream, span in list(found.items()):
+            if span.high <= self._highest:
+                continue
+            newest = self.newest(stream)
+            if newest is None:
+                del found[stream]
+                continue
+            doubted = sum(1 for _ in super().numbered({stream}, _above(self._highest)))
+            found[stream] = Span(span.count - doubted, span.low, newest.entry.key)
+        return found
+
+    def numbered(
+        self,
+        streams: Collection[str] | None = None,
+        since: Key = FIRST,
+        until: Key = LAST,
+        *,
+        start: int = 0,
+    ) -> Iterator[Found]:
+        """See :class:`Archive`."""
+        return super().numbered(streams, since, min(until, self._highest), start=start)
+
+    def read(
+        self,
+        streams: Collection[str] | None = None,
+        since: Key = FIRST,
+        until: Key = LAST,
+        *,
+        start: int = 0,
+    ) -> Iterator[Entry]:
+        """See :class:`Archive`."""
+        return super().read(streams, since, min(until, self._highest), start=start)
+
+    def newest(self, stream: str, until: Key = LAST) -> Found | None:
+        """See :class:`Archive`."""
+        return super().newest(stream, min(until, self._highest))
+
+
+def held_at(
+    held: Mapping[tuple[str, str], Held], at: Mapping[str, Key], highest: Key
+) -> dict[tuple[str, str], Held]:
+    """The groups, (stream, name) -> where: none beyond the end of its stream, as ``at`` has it.
+
+    A group that read an entry ahead of the clock would be handed nothing any more.
+    """
+    return {one: _back(group, at.get(one[0], FIRST), highest) for one, group in held.items()}
+
+
+def noted_at(noted: Note, at: Mapping[str, Key], highest: Key) -> dict[str, Seen]:
+    """The note of groups in the same way."""
+    return {
+        stream: seen._replace(
+            groups={
+                name: _back(group, at.get(stream, FIRST), highest)
+                for name, group in seen.groups.items()
+            }
+        )
+        for stream, seen in noted.items()
+    }
+
+
+def _above(highest: Key) -> Key:
+    return highest[0] + 1, 0
+
+
+def _back(group: Held, end: Key, highest: Key) -> Held:
+    if group.last <= highest:
+        return group
+    pending = group.pending
+    return Held(end, None if pending and pending > highest else pending)
