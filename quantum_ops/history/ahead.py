@@ -6,13 +6,12 @@ holds up all honest ones; and whatever asks "up to where" must not be answered w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from quantum_ops.history.blocks import FIRST, LAST, Key, Span, Spans
 from quantum_ops.history.entry import Entry
 from quantum_ops.history.folder import Folder
-from quantum_ops.history.groups import Held, Note, Seen
 from quantum_ops.history.reader import Archive, until_ms
 from quantum_ops.history.segment import Found
 
@@ -29,9 +28,9 @@ def end(archive: Archive, stream: str, highest: Key) -> Key | None:
     """The highest id of ``stream`` up to ``highest``; None if there is none."""
     span = archive.spans().get(stream)
     if span is None or span.high <= highest:
-        return span and span.high
+        return span.high if span else None
     newest = archive.newest(stream, highest)
-    return newest and newest.entry.key
+    return newest.entry.key if newest else None
 
 
 class Gap(NamedTuple):
@@ -106,35 +105,5 @@ class Believed(Archive):
         return super().newest(stream, min(until, self._highest))
 
 
-def held_at(
-    held: Mapping[tuple[str, str], Held], at: Mapping[str, Key], highest: Key
-) -> dict[tuple[str, str], Held]:
-    """The groups, (stream, name) -> where: none beyond the end of its stream, as ``at`` has it.
-
-    A group that read an entry ahead of the clock would be handed nothing any more.
-    """
-    return {one: _back(group, at.get(one[0], FIRST), highest) for one, group in held.items()}
-
-
-def noted_at(noted: Note, at: Mapping[str, Key], highest: Key) -> dict[str, Seen]:
-    """The note of groups in the same way."""
-    return {
-        stream: seen._replace(
-            groups={
-                name: _back(group, at.get(stream, FIRST), highest)
-                for name, group in seen.groups.items()
-            }
-        )
-        for stream, seen in noted.items()
-    }
-
-
 def _above(highest: Key) -> Key:
     return highest[0] + 1, 0
-
-
-def _back(group: Held, end: Key, highest: Key) -> Held:
-    if group.last <= highest:
-        return group
-    pending = group.pending
-    return Held(end, None if pending and pending > highest else pending)

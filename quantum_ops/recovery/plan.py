@@ -134,8 +134,8 @@ def make(
         consumers,
         ends,
         _proven(archive, ends, proof.unjudged, last_audited),
-        ahead.held_at(refill.groups(db, every), ends, highest),
-        ahead.noted_at(_noted(archive), ends, highest),
+        positions.held_at(refill.groups(db, every), ends, highest),
+        positions.noted_at(_noted(archive), ends, highest),
     )
     known, twice = survey(archive, windows.keys()), recorded.Twice()
     return Plan(

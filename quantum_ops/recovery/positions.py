@@ -16,7 +16,7 @@ from quantum_ops import streams
 from quantum_ops.consumer import Consumer
 from quantum_ops.events import DeadLetter, LedgerRecorded
 from quantum_ops.history.blocks import FIRST, Key
-from quantum_ops.history.groups import Held, Note, before
+from quantum_ops.history.groups import Held, Note, Seen, before
 from quantum_ops.history.reader import Archive
 from quantum_ops.recovery import facts
 
@@ -96,6 +96,29 @@ def _one(consumer: Consumer, end: Key, proven: tuple[Key, str] | None) -> tuple[
     return end, "handles nothing again"
 
 
+def held_at(
+    held: Mapping[tuple[str, str], Held], at: Mapping[str, Key], highest: Key
+) -> dict[tuple[str, str], Held]:
+    """The groups, (stream, name) -> where: none beyond the end of its stream, as ``at`` has it.
+
+    A group that read an entry ahead of the clock would be handed nothing any more.
+    """
+    return {one: _back(group, at.get(one[0], FIRST), highest) for one, group in held.items()}
+
+
+def noted_at(noted: Note, at: Mapping[str, Key], highest: Key) -> dict[str, Seen]:
+    """The note of groups in the same way."""
+    return {
+        stream: seen._replace(
+            groups={
+                name: _back(group, at.get(stream, FIRST), highest)
+                for name, group in seen.groups.items()
+            }
+        )
+        for stream, seen in noted.items()
+    }
+
+
 def of_ledger(archive: Archive) -> tuple[Key, str]:
     """Behind the deployments of which the archive tells that they are recorded or buried."""
     done: set[str] = set()
@@ -116,3 +139,10 @@ def of_ledger(archive: Archive) -> tuple[Key, str]:
 def _event_id(flat: list[bytes]) -> set[str]:
     found = [flat[at + 1] for at in range(0, len(flat) - 1, 2) if flat[at] == b"event_id"]
     return {one.decode("utf-8", "replace") for one in found if one}
+
+
+def _back(group: Held, end: Key, highest: Key) -> Held:
+    if group.last <= highest:
+        return group
+    pending = group.pending
+    return Held(end, None if pending and pending > highest else pending)
