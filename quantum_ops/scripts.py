@@ -44,6 +44,14 @@ end
 """
 
 _BURY = """
+-- An id behind which a stream takes no other: then nothing may be acknowledged that could have to
+-- be buried. A dead letter that is no stream raises here, before anything was changed, too.
+local function must_take(letters)
+  local highest = '18446744073709551615-18446744073709551615'
+  if redis.call('XRANGE', letters, highest, highest)[1] then
+    error({err = 'ERR ' .. letters .. ' takes no entry behind ' .. highest})
+  end
+end
 local function bury(stream, letters, group, me, at, id, deliveries, reason, err)
   local kept = {}
   local found = redis.call('XRANGE', stream, id, id)
@@ -65,7 +73,12 @@ local function bury(stream, letters, group, me, at, id, deliveries, reason, err)
     kept = {}
   end
   for j = 1, #kept do letter[#letter + 1] = kept[j] end
-  return redis.call('XADD', unpack(letter))
+  local made = redis.pcall('XADD', unpack(letter))
+  if type(made) == 'table' and made.err then
+    -- Pending again: an entry that is neither handled nor buried would be lost.
+    redis.call('XCLAIM', stream, group, me, '0', id, 'RETRYCOUNT', deliveries, 'FORCE', 'JUSTID')
+    error(made)
+  end
 end
 """
 
@@ -121,6 +134,7 @@ for number = 1, tonumber(argv[4]) do
 end
 local acked, fenced, buried, skipped = 0, 0, 0, 0
 local failed, again = {}, {}
+must_take(letters)
 local count = tonumber(argv[i])
 i = i + 1
 for _ = 1, count do
@@ -217,6 +231,7 @@ CLAIM = Script(
 -- JUSTID moves entries without charging them a delivery; they are then read one by one. The server
 -- drops entries whose payload was trimmed away from the pending list in this very call, so their
 -- lost-entry records must be written here: after it nobody would know of them.
+must_take(KEYS[2])
 local page = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], ARGV[5],
   'COUNT', ARGV[6], 'JUSTID')
 local lost = page[3] or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import redis
 
 from ops.__main__ import main
 from quantum_ops import streams
@@ -150,3 +151,47 @@ def test_hostile_bytes_are_shown_escaped_and_valid_json(server, monkeypatch, cap
     assert "\\xff\\x1b[2J" in out
     run(monkeypatch, server, "show", letter_id, "--json")
     assert json.loads(capsys.readouterr().out)["original"][0][1] == {"base64": "/xtbMko="}
+
+
+HIGHEST = f"{2**64 - 1}-{2**64 - 1}"
+
+
+def _no_stream(db) -> None:
+    db.set(streams.DEAD_LETTER.key, "somebody's")
+
+
+def _takes_nothing(db) -> None:
+    db.execute_command("XADD", streams.DEAD_LETTER.key, HIGHEST, "a", "b")
+
+
+def _takes_nothing_and_hides_it(db) -> None:
+    _takes_nothing(db)
+    db.xdel(streams.DEAD_LETTER.key, HIGHEST)
+
+
+@pytest.mark.parametrize("spoil", [_no_stream, _takes_nothing, _takes_nothing_and_hides_it])
+def test_what_cannot_be_buried_stays_pending_until_it_can(server, spoil):
+    backend = RedisBackend(server.connect)
+
+    @consumer(streams.APPLY_PLAN)
+    def counter(event, context):
+        context.incr("count")
+
+    runner, _ = backend.runner(counter)
+    # Given a dead letter that takes nothing, an entry that has to go there, and one that has not
+    spoil(backend.db)
+    bad = backend.add(PLANS, [b"plan_id", b"\xff"])
+    backend.publish(ApplyPlan(plan_id="p1", decision="EXECUTE"))
+    with pytest.raises(redis.ResponseError):
+        backend.settle(runner)
+    # Then it is neither handled nor gone: it waits
+    assert backend.db.xpending(PLANS, "counter")["min"] == bad
+    # When the dead letter takes entries again, and the process begins anew
+    backend.db.delete(streams.DEAD_LETTER.key)
+    runner, _ = backend.runner(counter)
+    backend.settle(runner)
+    # Then it lies there, and the other one was counted once
+    [stored] = DeadLetters(backend.db).newest()
+    assert stored.letter.entry_id == bad.decode()
+    assert backend.get("count") == b"1"
+    assert backend.pending(PLANS, "counter") == 0
