@@ -82,8 +82,8 @@ def open_desk(context: Context) -> Desk:
         "LEDGER_ORIGIN": settings.origin,
         "LEDGER_KEY": settings.key,
     }
-    folder = book.Folder.find(environ, root)
     try:
+        folder = book.Folder.find(environ, root)
         seal = book.Seal.find(environ, root)
         if seal.signer:
             seal.signer.verifier()

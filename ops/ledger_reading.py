@@ -13,7 +13,7 @@ import time
 from ops import ledger_trust, ledger_view
 from ops.terminal import safe
 from quantum_ops import streams
-from quantum_ops.ledger import canonical, checkpoint, query, summary
+from quantum_ops.ledger import canonical, checkpoint, merkle, query, summary
 from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.lookup import Found, Lookup
@@ -37,6 +37,8 @@ def entries(args: argparse.Namespace, folder: Folder) -> int:
         count += 1
         told = args.format
         print(ledger_view.row(one, width) if told.is_text else told.line(one.to_json()))
+    if not count and not folder.segments():
+        checkpoint.guard(folder, merkle.NONE)
     if not count and args.n:
         print("no such entries" if folder.segments() else "nothing was recorded yet",
               file=sys.stderr)  # fmt: skip

@@ -9,7 +9,7 @@ Evidence that could not be seen, or that speaks against a SUCCESS, stands in the
 "evidence: incomplete" and is a warning; in strict mode it fails the deploy. The entry stands.
 
 Exit codes: 0 recorded, already recorded, or (not strict) told and kept; 1 failed in strict mode;
-2 wrong usage.
+2 wrong usage; 130 ^C: not strict, it is kept as any other failure is.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from quantum_ops.ledger import (  # noqa: E402 - the path comes first
 )
 from quantum_ops.ledger.errors import InvalidEntryError, LedgerError  # noqa: E402 - as above
 
-OK, FAILED, USAGE = 0, 1, 2
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 LISTS = ("allowed_paths", "allowed_services", "metrics_urls", "metrics_grep", "redis_cmds")
 STRICT = {"": False, "0": False, "false": False, "no": False, "off": False,
           "1": True, "true": True, "yes": True, "on": True}  # fmt: skip
@@ -68,8 +68,11 @@ def main(
     except InvalidEntryError as error:
         _error(str(error))
         return USAGE
-    folder = book.Folder.find(environ, root)
     request = entry.redacted(_request(args, strict=strict), redaction.known(environ))
+    try:
+        folder = book.Folder.find(environ, root)
+    except LedgerError as error:
+        return _failed(error, request, None)
     try:
         problems = entry.check(request)
         _refuse_if(problems if strict else [])
@@ -81,6 +84,10 @@ def main(
         _refuse_if(receipt.problems if receipt.outcome == "refused" else [])
     except Exception as error:  # noqa: BLE001 - whatever it is: told, and the entry is kept
         return _failed(error, request, folder)
+    except KeyboardInterrupt:
+        # The lock is waited for so long that somebody may give up; what was done is to be recorded.
+        _failed(LedgerError("interrupted"), request, folder)
+        return INTERRUPTED
     code = max(_tell(receipt, request, folder), _tell_evidence(request))
     if tags and receipt.outcome == "recorded":
         _tag(root, receipt)
@@ -138,13 +145,15 @@ def _warn_of_twin(folder: book.Folder, receipt: book.Receipt) -> None:
             )
 
 
-def _failed(error: Exception, request: entry.Request, folder: book.Folder) -> int:
+def _failed(error: Exception, request: entry.Request, folder: book.Folder | None) -> int:
     """Say what failed; outside strict mode keep the request, so that nothing is lost."""
     if request.strict:
         _error(str(error))
         return FAILED
     _warn(f"ERROR: {error} (continuing in non-strict mode)")
     try:
+        if folder is None:
+            raise OSError("there is no folder for it")  # noqa: TRY301 - told as any other trouble
         path = spool.put(folder, request)
         if isinstance(error, InvalidEntryError):
             path = spool.reject(path, str(error))
@@ -163,8 +172,8 @@ def _take_in(folder: book.Folder, seal: book.Seal) -> None:
         for receipt in book.take_in(folder, seal=seal, tell=_warn):
             if receipt.outcome != "refused":
                 _say(f"taken in from the spool: {receipt.operation_id} ({receipt.outcome})")
-    except Exception as error:  # noqa: BLE001 - what this run is about was recorded
-        _warn(f"spool: {error}; its entries go on waiting in {folder.spool}")
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what this run is about was recorded
+        _warn(f"spool: {str(error) or 'interrupted'}; its entries go on waiting in {folder.spool}")
 
 
 def _tag(root: Path, receipt: book.Receipt) -> None:

@@ -25,8 +25,9 @@ if __package__ in (None, ""):
 from ops import ops_prompt, ops_scope  # noqa: E402 - the path comes first
 from ops.ops_prompt import NOTHING, TemplateError  # noqa: E402 - as above
 from ops.ops_scope import ScopeError  # noqa: E402 - as above
+from quantum_ops import env_files  # noqa: E402 - as above
 from quantum_ops.ledger import emitter, entry, fields, ids, moment, suggest  # noqa: E402 - as above
-from quantum_ops.ledger.errors import InvalidEntryError  # noqa: E402 - as above
+from quantum_ops.ledger.errors import InvalidEntryError, LedgerError  # noqa: E402 - as above
 from quantum_ops.ledger.folder import Folder  # noqa: E402 - as above
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -69,13 +70,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str], root: Path = ROOT) -> 
     for name in SIGNOFF:
         if not args.ledger and getattr(args, name) is not None:
             _warn(f"--{name}: is part of the signoff, not of the prompt; it counts with --ledger")
-    folder = Folder.find(environ, root)
     try:
+        folder = Folder.find(environ, root)
         _check(args, root, [folder.base, folder.changelog] if environ.get("LEDGER_DIR") else [])
         text = _signoff(args, folder) if args.ledger else _prompt(args)
     except (ScopeError, TemplateError, InvalidEntryError) as error:
         return _error(str(error), USAGE)
-    except UnreadableError as error:
+    except (UnreadableError, LedgerError) as error:
         return _error(str(error), FAILED)
     return _print(text)
 
@@ -266,5 +267,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """``environ`` with what the ``*.env`` files add, as whoever records goes by.
+
+    Else the next free id would be that of another ledger.
+    """
+    problems: list[str] = []
+    found = env_files.merged(environ, problems)
+    for problem in problems:
+        _warn(problem)
+    return found
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.environ))
+    sys.exit(main(sys.argv[1:], settings(os.environ)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from quantum_ops import streams
-from quantum_ops.ledger import canonical
+from quantum_ops.ledger import canonical, summary
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.index import RECORDED
 from quantum_ops.ledger.journal import Journal, Place
@@ -79,11 +79,11 @@ class Records:
             of = canonical.envelope(line)
             if of.type != RECORDED:
                 continue
-            data = canonical.load(line)["data"]
+            record = canonical.load(line)
             if of.id == operation_id:
                 source_id = of.stream_id if _is_ours(of.stream) else ""
-                found = _deploy(operation_id, data, source_id)
-            elif data.get("rollback_of") == operation_id:
+                found = _deploy(operation_id, record["data"], source_id)
+            elif found and summary.undone(record) == operation_id:
                 undone = undone or of.id
         if found is None or not undone:
             return found

@@ -10,7 +10,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from ops.deploy.order import CHECKS
 
     parser.add_argument(
-        "program", nargs="?", default="", help="as ./run status shows it; none: list"
+        "program", nargs="?", default=None, help="as ./run status shows it; none: list"
     )
     parser.add_argument(
         "--finish", action="store_true", help="only bring an interrupted deploy of it to its end"
@@ -73,6 +73,6 @@ def run(args: argparse.Namespace) -> int:
     """
     from ops.deploy import commands
 
-    if not args.program:
+    if args.program is None:
         return commands.show()
     return commands.deploy(args)

@@ -27,7 +27,7 @@ def run_raw(argv: list[str]) -> int:
     """Do what ``argv`` says; ``--help`` tells the exit codes."""
     from ops import ledger_options, ledger_place, ledger_trust
     from ops.paths import ROOT
-    from quantum_ops.ledger.errors import CheckpointError, LedgerError, LockTimeoutError
+    from quantum_ops.ledger.errors import LedgerError, LockTimeoutError
     from quantum_ops.ledger.folder import Folder
     from quantum_ops.ledger.seal import Seal
 
@@ -39,11 +39,11 @@ def run_raw(argv: list[str]) -> int:
     args = ledger_options.parser().parse_args(ledger_options.joined(argv))
     environ = ledger_place.environ()
     try:
-        seal = Seal.find(environ, ROOT)
-    except CheckpointError as error:
+        seal, folder = Seal.find(environ, ROOT), Folder.find(environ, ROOT)
+    except LedgerError as error:
         return _failed(error, CONFIG)
     try:
-        return _run(args, Folder.find(environ, ROOT), seal)
+        return _run(args, folder, seal)
     except BrokenPipeError:
         raise  # ./run list | head: no failure of ours, see ops.__main__
     except LockTimeoutError as error:

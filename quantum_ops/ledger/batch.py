@@ -201,7 +201,8 @@ class Batch:
 
     def _next(self, occurred_at: datetime) -> str:
         day = occurred_at.astimezone(timezone.utc).date()
-        return str(ids.after(day, self._last(day.isoformat())))
+        last = self._last(day.isoformat())
+        return str(ids.free(day, last, lambda one: bool(self._operation(one))))
 
     def _last(self, day: str) -> int:
         return max(self._numbers.get(day, 0), self.index.last_number(day))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from quantum_ops.ledger import checkpoint, durable, moment, project
+from quantum_ops.ledger import checkpoint, durable, merkle, moment, project
 from quantum_ops.ledger import spool as spooled
 from quantum_ops.ledger.aside import aside
 from quantum_ops.ledger.batch import CLI, Batch, Outcome, Receipt
@@ -150,6 +150,7 @@ def rebuild(
         ValueError: if a line cannot be rendered.
     """
     if not folder.segments():
+        checkpoint.guard(folder, merkle.NONE)
         return []
     with Journal(folder).locked(patience_s) as tail:
         if tail.torn:
@@ -173,9 +174,13 @@ def check(folder: Folder) -> list[str]:
 
     Raises:
         ValueError: if a line cannot be rendered.
+        CheckpointError: if there are no lines any more.
         OSError: if a file cannot be read.
     """
-    return project.check(folder) if next(Journal(folder).lines(), None) else []
+    if next(Journal(folder).lines(), None):
+        return project.check(folder)
+    checkpoint.guard(folder, merkle.NONE)
+    return []
 
 
 def _guard(folder: Folder, index: Index, tail: Tail) -> None:

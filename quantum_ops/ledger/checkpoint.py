@@ -264,6 +264,7 @@ def publish(folder: Folder, head: merkle.Head, origin: str, signer: Signer | Non
     text = made.text().encode()
     number = os.open(folder.checkpoints, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
+        durable.hand_over(number, folder.checkpoints.parent)
         durable.write_all(number, text)
         os.fdatasync(number)
     finally:
@@ -279,6 +280,9 @@ def guard(folder: Folder, head: merkle.Head) -> None:
         CheckpointError: if it is: lines were cut off or rewritten, and to append would hide it.
     """
     known = newest(folder)
+    if known is None:
+        # Whoever removed it may have cut the journal, too.
+        known = max(history(folder), key=lambda one: one.head.size, default=None)
     if known is None or known.head.size < head.size:
         return
     if known.head != head:

@@ -202,9 +202,11 @@ class Files:
 
 def save(path: Path, known: Mapping[str, Any]) -> None:
     """Remember ``known``. Not made durable: whoever reads it checks it, and can do without it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(known), encoding="ascii")
+    with temporary.open("w", encoding="ascii") as file:
+        durable.hand_over(file.fileno(), path.parent)
+        file.write(json.dumps(known))
     temporary.replace(path)
 
 
@@ -237,6 +239,7 @@ def _write(path: Path, content: bytes, like: Path) -> None:
     with path.open("wb") as file:
         with contextlib.suppress(FileNotFoundError):
             os.fchmod(file.fileno(), like.stat().st_mode & 0o777)
+        durable.hand_over(file.fileno(), path.parent)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 
 _DRAFT = re.compile(r"\..+\.([1-9][0-9]*)\.tmp", re.ASCII)
@@ -21,6 +24,7 @@ def write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # as _DRAFT has it
     try:
         with temporary.open("wb") as file:
+            hand_over(file.fileno(), path.parent)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -73,8 +77,33 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError:
+        told = "is in the way: neither a folder nor a link to one"
+        raise NotADirectoryError(errno.ENOTDIR, told, str(folder)) from None
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            hand_over(number, folder.parent)
+        finally:
+            os.close(number)
     sync_folder(folder.parent)
+
+
+def hand_over(number: int, folder: Path) -> None:
+    """Give the open file or folder ``number``, just made in ``folder``, to whoever owns that.
+
+    What root's tool left behind as root's own would hold up the consumer, which is not root.
+    """
+    if os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError):
+        made, owner = os.fstat(number), folder.stat()
+        # Nothing else than what we made a moment ago, wherever its name may lead.
+        fresh = made.st_uid == 0 and (stat.S_ISDIR(made.st_mode) or not made.st_size)
+        if fresh and (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+            os.fchown(number, owner.st_uid, owner.st_gid)
 
 
 def sync_folder(folder: Path) -> None:

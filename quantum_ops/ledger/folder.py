@@ -8,7 +8,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from quantum_ops.ledger.errors import LedgerError
+
 SEGMENT = re.compile(r"[0-9]{4}-[0-9]{2}\.jsonl")
+
+
+def expanded(named: str) -> str:
+    """The folder that a setting names, ``~`` resolved; empty for blanks.
+
+    Raises:
+        LedgerError: if there is no such user.
+    """
+    found = os.path.expanduser(named.strip())  # noqa: PTH111 - Path raises RuntimeError
+    if found.startswith("~"):
+        raise LedgerError(f"LEDGER_DIR: {named!r}: there is no such user; write it from / on")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +37,12 @@ class Folder:
         """The folder that ``LEDGER_DIR`` names; unset, ``docs/`` and ``ops/ledger/`` of ``root``.
 
         A relative path starts at ``root``, never at the current folder: whoever runs a tool from
-        elsewhere would begin another ledger there.
+        elsewhere would begin another ledger there. Raises ``LedgerError`` for one that is none.
         """
-        named = environ.get("LEDGER_DIR", "")
+        named = expanded(environ.get("LEDGER_DIR", ""))
         root = Path(os.path.abspath(root))  # noqa: PTH100 - resolve() would follow links
         if named:
-            return cls.at(root / Path(named).expanduser())
+            return cls.at(root / named)
         return cls(root / "docs" / "OPS_CHANGELOG.md", root / "ops" / "ledger")
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -66,3 +67,20 @@ def after(day: date, last: int) -> OperationId:
             "give one that is free with --operation_id"
         )
     return OperationId(day, last + 1)
+
+
+def free(day: date, last: int, is_taken: Callable[[str], bool]) -> OperationId:
+    """The id that the next operation of ``day`` gets; ``last`` is the highest number so far.
+
+    If somebody gave the day's last number by hand, that must not end the day for everybody else:
+    then it is the lowest one that is free.
+
+    Raises:
+        InvalidEntryError: if none is.
+    """
+    if last >= MAX_NUMBER:
+        for number in range(1, MAX_NUMBER):
+            found = OperationId(day, number)
+            if not is_taken(str(found)):
+                return found
+    return after(day, last)

@@ -8,12 +8,13 @@ another journal. It decides nothing that the journal does not say.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from quantum_ops.ledger import adopt, canonical, entry, ids, merkle
+from quantum_ops.ledger import adopt, canonical, durable, entry, ids, merkle
 from quantum_ops.ledger.errors import JournalDamagedError
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.journal import Journal, Place, Tail
@@ -206,13 +207,19 @@ class Index:
 
     def _connect(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(self._path.parent)
             self._open()
             self._load()
         except (sqlite3.Error, OSError, ValueError, TypeError, KeyError):
             self._begin()
 
     def _open(self) -> None:
+        # A new one only: to close a file that sqlite has open lets go of its locks. What it makes
+        # beside it gets the same owner.
+        with contextlib.suppress(FileExistsError):
+            number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            durable.hand_over(number, self._path.parent)
+            os.close(number)
         self._db = sqlite3.connect(self._path, isolation_level=None)
         # Consistent after a power loss, and no sync of its own with each append: what it lacks then
         # is read from the journal again. Where there is no WAL (NFS), only a sync gives that.

@@ -113,6 +113,7 @@ class Journal:
         durable.make_folder(self.folder.journal)
         number = os.open(self.folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
         try:
+            durable.hand_over(number, self.folder.base)
             _lock(number, self.folder.lock, patience_s)
             yield self._tail()
         finally:

@@ -95,10 +95,10 @@ def newest(folder: Folder, wanted: Wanted = EVERYTHING) -> Iterator[Summary]:
 
 
 def _shown(record: Mapping[str, Any], rollbacks: dict[str, list[str]]) -> Summary:
-    undone = summary.undone(record)
-    if undone:
-        rollbacks.setdefault(undone, []).append(record["id"])
     by = _taken(rollbacks, record["id"]) if record["type"] == RECORDED else ()
+    undone = summary.undone(record)
+    if undone:  # from here on back: what it names and what is older, never itself
+        rollbacks.setdefault(undone, []).append(record["id"])
     return summary.of(record, by)
 
 

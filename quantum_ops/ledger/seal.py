@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from quantum_ops.ledger import checkpoint, merkle
+from quantum_ops.ledger.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,14 @@ class Seal:
         """What ``LEDGER_ORIGIN`` (the log's name) and ``LEDGER_KEY`` (a private key's file) say.
 
         Raises:
-            CheckpointError: if the name is none that C2SP allows.
+            CheckpointError: if the name is none that C2SP allows, or the key's path is none.
         """
         origin = checkpoint.check_name(environ.get("LEDGER_ORIGIN") or checkpoint.ORIGIN)
         key = environ.get("LEDGER_KEY", "")
-        signer = checkpoint.Signer(origin, root / Path(key).expanduser()) if key else None
+        path = root / os.path.expanduser(key)  # noqa: PTH111 - Path raises RuntimeError
+        if str(path).startswith(f"{root}/~"):
+            raise CheckpointError(f"LEDGER_KEY: {key!r}: there is no such user; write it from / on")
+        signer = checkpoint.Signer(origin, path) if key else None
         return cls(origin, signer)
 
     def publish(self, folder: checkpoint.Folder, head: merkle.Head) -> checkpoint.Checkpoint | None:

@@ -36,7 +36,7 @@ def next_id(folder: Folder, when: datetime) -> str:
     elif empty and folder.changelog.exists():
         taken |= adopt.ids_in(folder.changelog.read_bytes())
     numbers = [found.number for one in taken if (found := _parsed(one)) and found.day == day]
-    return str(ids.after(day, max(numbers, default=0)))
+    return str(ids.free(day, max(numbers, default=0), taken.__contains__))
 
 
 def _parsed(operation_id: str) -> ids.OperationId | None:

@@ -129,7 +129,10 @@ def _against(look: _Look, known: Sequence[Checkpoint], folder: Folder) -> list[F
     roots = _roots(look.leaves, {one.head.size for one in known})
     most = max((one.head.size for one in known), default=0)
     good, lines = 0, len(look.leaves)
-    for one in sorted(known, key=lambda one: one.head.size):
+    # Of two of one size that differ, the one that fits comes first: it is the other that is wrong.
+    for one in sorted(
+        known, key=lambda it: (it.head.size, roots.get(it.head.size) != it.head.root)
+    ):
         size = one.head.size
         if roots.get(size) == one.head.root:
             good = size
@@ -149,8 +152,12 @@ def _against(look: _Look, known: Sequence[Checkpoint], folder: Folder) -> list[F
             return [Fault(lines + 1, segment, number, why)]
         if any(good < fault.at <= size + 1 for fault in look.faults):
             return []  # a line that is wrong by itself, and named, is why
+        if good == size:
+            why = f"a checkpoint says root {one.head.root.hex()[:16]} of {size} records, which is "
+            why += "none of these: it was changed, or is another log's"
+            return [Fault(0, "", 0, why)]
         why = f"records {good + 1} to {size} are not those of the checkpoint of {size} records"
-        return [Fault(good + 1, *look.places[good], why)] if good < size else []
+        return [Fault(good + 1, *look.places[good], why)]
     return []
 
 

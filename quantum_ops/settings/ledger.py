@@ -1,14 +1,22 @@
 """The only place of the settings of the signoff ledger's consumer.
 
-The command line tool reads the same variables from its environment alone: it runs where nothing is
-installed.
+The command line tool reads the same variables from the same places, without this: it runs where
+nothing is installed.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from quantum_ops.knobs import decimal, flag, knob, text
+
+
+def place(text_: str) -> str:
+    """Parser of a folder's name."""
+    if os.path.expanduser(text_).startswith("~"):  # noqa: PTH111 - Path raises RuntimeError
+        raise ValueError("there is no such user; write it from / on")
+    return text_
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +25,7 @@ class LedgerSettings:
 
     folder: str = knob(
         "LEDGER_DIR",
-        text,
+        place,
         "",
         "Folder that holds the whole ledger, from the project's root if it is relative; empty: "
         "docs/OPS_CHANGELOG.md and ops/ledger/.",

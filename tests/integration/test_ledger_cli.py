@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from quantum_ops.ledger import reader, spool
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.journal import Journal
 from tests.contract.reference import ROOT
-from tests.ledger_story import Ledger
+from tests.ledger_story import Ledger, request
 
 TOOL = ROOT / "ops" / "ops_ledger_append.py"
 REQUIRED = {
@@ -395,3 +396,71 @@ def test_the_benchmark_runs_and_checks_what_it_measures(capsys):
 
     assert bench.main(["--quick"]) == 0
     assert "append and sync" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", ["~nobody-of-this-name/ledger", "/dev/null/ledger"])
+def test_a_ledger_that_can_be_nowhere_fails_no_deploy_and_shows_the_entry(tool, named):
+    assert tool(LEDGER_DIR=named) == 0
+    assert "NOT RECORDED, NOT KEPT" in tool.err
+    assert '"changes_summary": "Test entry"' in tool.err
+    assert "Traceback" not in tool.err
+    assert tool("--strict", LEDGER_DIR=named) == 1
+    cause = "there is no such user" if named.startswith("~") else "is in the way"
+    assert tool.err.startswith("ERROR: ")
+    assert cause in tool.err
+
+
+def test_a_blank_folder_is_none(tmp_path):
+    root = tmp_path
+    assert Folder.find({"LEDGER_DIR": " "}, root) == Folder.find({}, root)
+
+
+def test_an_entry_whose_run_is_interrupted_is_kept(tool):
+    """Given a lock that somebody holds, when the operator gives up, then the entry waits."""
+    with Journal(tool.folder).locked():
+        given = [part for name, text in REQUIRED.items() for part in (f"--{name}", text)]
+        run = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", HELD, str(TOOL), *given],
+            env=tool.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert run.stdout
+        assert run.stdout.readline() == b"waits\n"
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert b"Traceback" not in err
+    assert b"NOT RECORDED YET" in err
+    assert tool("--operation_id", "") == 0
+    assert "taken in from the spool" in tool.out
+    assert len(tool.records()) == 2
+
+
+HELD = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/ops/")[0])
+from quantum_ops.ledger import journal
+real = journal._lock
+def tell(*given):
+    print("waits", flush=True)
+    real(*given)
+journal._lock = tell
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave files that others cannot write")
+def test_what_root_records_in_another_s_ledger_belongs_to_him(tool):
+    """Given the consumer's folder, when root records, then nothing in it is root's."""
+    tool.base.mkdir()
+    os.chown(tool.base, 65534, 65534)
+    assert tool("--operation_id", "junk", "--redis_cmds", "GET x") == 0
+    shutil.rmtree(tool.folder.cache)
+    spool.put(tool.folder, request(stream="cli", stream_id="1"))
+    with tool.folder.changelog.open("a") as file:
+        file.write("edited\n")
+    assert tool() == 0
+    made = [path for path in tool.base.rglob("*") if path.stat().st_uid != 65534]
+    assert made == []
+    assert len(tool.records()) == 4

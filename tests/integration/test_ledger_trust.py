@@ -12,6 +12,7 @@ import pytest
 from ops import ledger_tags
 from quantum_ops.ledger import checkpoint, tags
 from quantum_ops.ledger import verify as module
+from quantum_ops.ledger.errors import CheckpointError
 from quantum_ops.ledger.seal import Seal
 from tests import ledger_typed
 from tests.contract.reference import ROOT
@@ -130,6 +131,51 @@ def test_several_checkpoints_may_be_given_and_a_damaged_one_is_no_silent_yes(
         code, _, err = told("verify", "--against", kept, "--against", tmp_path / "damaged")
         assert code == 1
         assert "damaged" in err
+
+
+def test_a_checkpoint_that_contradicts_the_journal_is_told_not_covered_up(ledger, told, tmp_path):
+    """Given a sound journal, when its newest checkpoint was changed, then verify says that."""
+    ledger.fill(6)
+    kept = keep(ledger, tmp_path)
+    name, size, root, *rest = ledger.folder.checkpoint.read_text().split("\n")
+    other = "\n".join([name, size, ("A" if root[0] != "A" else "B") + root[1:], *rest])
+    ledger.folder.checkpoint.write_text(other)
+    (tmp_path / "other").write_text(other)
+    code, out, _ = told("verify")
+    assert (code, out[:27]) == (1, "BAD: a checkpoint says root")
+    assert "of 6 records, which is none of these" in out
+    with pytest.raises(CheckpointError):
+        ledger.one()
+
+    # What the page of the ledger says to do: put it aside, make it again.
+    ledger.folder.checkpoint.rename(tmp_path / "aside")
+    assert told("rebuild")[0] == 0
+    assert told("verify")[0] == 0
+    ledger.one()
+    # Two that somebody kept, of one size: one of them is not of this log.
+    for given in ((kept, tmp_path / "other"), (tmp_path / "other", kept)):
+        code, out, _ = told("verify", "--against", given[0], "--against", given[1])
+        assert (code, "which is none of these" in out) == (1, True)
+
+
+def test_without_its_checkpoint_a_cut_journal_is_still_not_continued(ledger, told):
+    ledger.fill(4)
+    segment(ledger, ledger.lines()[:2])
+    ledger.folder.checkpoint.unlink()
+    with pytest.raises(CheckpointError, match="its checkpoint says 4"):
+        ledger.one()
+    assert told("rebuild")[0] == 1
+    assert len(ledger.lines()) == 2
+
+
+def test_a_journal_that_is_gone_is_not_taken_for_a_new_one(ledger, told):
+    """Given a ledger, when all of its lines are lost, then no verb says that all is well."""
+    ledger.fill(4)
+    ledger.segment.unlink()
+    for verb in (["rebuild"], ["rebuild", "--check"], ["list"], ["list", "--json"]):
+        code, out, err = told(*verb)
+        assert (code, out) == (1, "")
+        assert "its checkpoint says 4" in err
 
 
 # --- signatures -------------------------------------------------------------------------------

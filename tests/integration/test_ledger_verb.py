@@ -192,6 +192,16 @@ def test_two_rollbacks_of_one_operation_are_both_named_the_older_first(ledger, o
     assert f"rolled_back_by: {by[0]}, {by[1]}\n" in ledger.folder.changelog.read_text()
 
 
+def test_a_rollback_that_names_itself_undid_nothing(ledger, objects, told):
+    """Given a rollback of the id that it is then given itself, nothing is shown as rolled back."""
+    wrong = ledger.one(outcome="ROLLBACK", rollback_of="OPS-2026-01-27-001")
+    assert wrong.operation_id == "OPS-2026-01-27-001"
+    (one,) = objects()
+    assert (one["rollback_of"], one["rolled_back_by"]) == (wrong.operation_id, [])
+    assert "rolled back by" not in told("show", wrong.operation_id)[1]
+    assert "rolled_back_by" not in ledger.folder.changelog.read_text()
+
+
 def test_untrusted_text_cannot_paint_on_a_terminal(ledger, told):
     ledger.one(operation=EVIL, changes_summary=EVIL, notes=EVIL, allowed_services=[EVIL],
                requested_by=EVIL, stream=EVIL, stream_id=EVIL)  # fmt: skip
@@ -486,6 +496,12 @@ def test_wrong_settings_and_unreadable_files_have_their_exit_codes(ledger, told,
     monkeypatch.setenv("LEDGER_ORIGIN", "two words")
     code, _, err = told("list")
     assert (code, "LEDGER_ORIGIN" in err) == (78, True)
+    monkeypatch.delenv("LEDGER_ORIGIN")
+    for name in ("LEDGER_DIR", "LEDGER_KEY"):
+        monkeypatch.setenv(name, "~nobody-of-this-name/x")
+        code, _, err = told("list")
+        assert (code, name in err, "no such user" in err) == (78, True, True)
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(

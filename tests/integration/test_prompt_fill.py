@@ -62,7 +62,8 @@ class Tool:
 
     def __init__(self, base: Path) -> None:
         self.ledger = Ledger(base)
-        self.environ = {"PATH": os.environ["PATH"], "LEDGER_DIR": str(base)}
+        self.environ = {"PATH": os.environ["PATH"], "LEDGER_DIR": str(base),
+                        "QUANTUM_ENV_DIR": "/nonexistent"}  # fmt: skip
 
     def __call__(self, *more, example=EXAMPLE, cwd=None, **changed):
         fields = {name: one for name, one in {**example, **changed}.items() if one is not None}
@@ -356,3 +357,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(tool):
     )  # fmt: skip
     os.close(write)
     assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_the_next_free_id_is_that_of_the_ledger_which_the_env_files_name(tool, tmp_path):
+    """Given a host whose ledger is named in a file, as that of the consumer and the tool is."""
+    tool.ledger.one(1, operation_id="OPS-2026-01-27-007")
+    del tool.environ["LEDGER_DIR"]
+    tool.environ["QUANTUM_ENV_DIR"] = str(tmp_path)
+    (tmp_path / "ledger.env").write_text(f"LEDGER_DIR={tool.ledger.folder.base}\n")
+    assert tool("--ledger", *MOMENTS, example=USAGE) == 0
+    assert b"operation_id: OPS-2026-01-27-008\n" in tool.out
+    (tmp_path / "ledger.env").write_text("LEDGER_DIR=~nobody-of-this-name/x\n")
+    assert tool("--ledger", *MOMENTS, example=USAGE) == 1
+    assert tool.err.startswith("ERROR: LEDGER_DIR: ")

@@ -214,9 +214,33 @@ def test_records_are_found_by_the_id_of_the_event_or_of_its_entry(tmp_path):
     found = records.deploy("OPS-2026-01-27-001")
     assert (found.commit, found.before, found.services) == (NEW, OLD, ("p33",))
     assert (found.source_id, found.rolled_back_by) == ("1-1", "")
+    # Recorded with its fault, as an entry that is no rollback; nothing is taken back by it.
+    mention = Request(operation="m", stream_id="m", rollback_of="OPS-2026-01-27-001", **texts_)
+    book.record_many(folder, [mention], lambda: now)
+    assert records.deploy("OPS-2026-01-27-001").rolled_back_by == ""
     book.record_many(folder, [undo], lambda: now)
-    assert records.deploy("OPS-2026-01-27-001").rolled_back_by == "OPS-2026-01-27-003"
+    assert records.deploy("OPS-2026-01-27-001").rolled_back_by == "OPS-2026-01-27-004"
     assert records.deploy("OPS-2026-01-27-002").commit == ""
+
+
+def test_a_rollback_that_came_before_its_deploy_did_not_take_it_back(tmp_path):
+    folder = book.Folder.at(tmp_path)
+    now = datetime(2026, 1, 27, tzinfo=UTC)
+    texts_ = {"objective": "o", "risk_class": "READ_ONLY", "blast_radius": "b",
+              "changes_summary": "c"}  # fmt: skip
+    early = Request(
+        operation="undo", outcome="ROLLBACK", rollback_of="OPS-2026-01-27-002", **texts_
+    )
+    book.record_many(folder, [early, Request(operation="deploy", **texts_)], lambda: now)
+    assert Records(folder).deploy("OPS-2026-01-27-002").rolled_back_by == ""
+
+
+def test_a_deploy_of_a_name_that_is_empty_is_wrong_usage_not_a_list(capsys):
+    """Given a script whose variable is empty, it must not end well without a deploy."""
+    from ops.__main__ import entry
+
+    assert entry(["deploy", ""]) == 2
+    assert "PROGRAM ''" in capsys.readouterr().err
 
 
 def test_a_state_is_read_as_it_was_written_and_anything_else_is_refused(tmp_path):

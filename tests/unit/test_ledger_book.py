@@ -505,6 +505,7 @@ def test_an_index_of_another_journal_is_not_believed(tmp_path, same_length):
         second.one(3, operation_id="OPS-2026-01-27-009", notes="longer than all that is over there")
     first.segment.write_bytes(second.segment.read_bytes())
     first.folder.checkpoint.unlink()
+    first.folder.checkpoints.unlink()
     assert first.one(2, operation_id="OPS-2026-01-27-008").outcome == "already"
     assert first.one(1, operation_id="OPS-2026-01-27-005").outcome == "recorded"
 
@@ -524,3 +525,14 @@ def test_backwards_is_the_journal_from_its_end_whatever_is_read_at_a_time(
     # when it is read backwards / then every line comes, the newest first
     monkeypatch.setattr("quantum_ops.ledger.journal.READ_BACK_BYTES", block)
     assert list(Journal(ledger.folder).backwards()) == lines[::-1]
+
+
+def test_an_id_with_the_last_number_of_its_day_holds_up_nobody(ledger):
+    """Given somebody's typing error, when others record, then they get numbers that are free."""
+    ledger.one(1)
+    ledger.one(2, operation_id="OPS-2026-01-27-999999")
+    found = ledger.record(request(3), request(4), request(5, operation_id="OPS-2026-01-27-005"))
+    found += ledger.record(request(6), request(7))
+    numbers = [one.operation_id[-3:] for one in found]
+    assert numbers == ["002", "003", "005", "004", "006"]
+    assert suggest.next_id(ledger.folder, NOON) == "OPS-2026-01-27-007"
