@@ -4,8 +4,8 @@
 The same arguments give the same bytes: nothing is taken from the host, except with --ledger the
 time and the next free id, where they are not given.
 
-Exit codes: 0 printed; 1 the template or the ledger cannot be read; 2 wrong usage, or a scope that
-no operation may have.
+Exit codes: 0 printed; 1 the template or the ledger cannot be read, or the text not be printed; 2
+wrong usage, or a scope that no operation may have.
 """
 
 from __future__ import annotations
@@ -221,12 +221,17 @@ def _command(args: argparse.Namespace, given: Mapping[str, str]) -> str:
 
 def _print(text: str) -> int:
     """Print ``text`` as UTF-8: the bytes must not depend on the terminal."""
+    if sys.stdout is None:
+        return _error("the text cannot be printed: standard output is closed", FAILED)
     try:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # Whoever reads has seen enough. Python would try once more at its end, and complain.
+    except OSError as error:
+        # Python would try once more at its end, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            return _error(f"the text cannot be printed: {error}", FAILED)
+        # Whoever reads has seen enough.
     return OK
 
 

@@ -62,7 +62,8 @@ def rollback(args: argparse.Namespace) -> int:
         where = preflight.place()
         found = preflight.require_deploy(where, args.operation_id)
         order = Order(
-            program=found.services[0], strict=strict, wait_s=args.wait, settle_s=args.settle,
+            program=found.services[0], requested_by=args.requested_by,
+            approved_by=args.approved_by, strict=strict, wait_s=args.wait, settle_s=args.settle,
             ledger_wait_s=args.ledger_wait,
         )  # fmt: skip
         orders.check(order)
@@ -119,6 +120,8 @@ def _order(args: argparse.Namespace) -> Order:
         risk_class=args.risk_class,
         blast_radius=args.blast_radius,
         changes_summary=args.changes_summary,
+        requested_by=args.requested_by,
+        approved_by=args.approved_by,
         notes=args.notes,
         allowed_paths=tuple(args.allowed_paths),
         allowed_services=tuple(args.allowed_services),

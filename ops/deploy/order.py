@@ -28,6 +28,8 @@ class Order:
     risk_class: str = "SERVICE_RESTART"
     blast_radius: str = ""
     changes_summary: str = ""
+    requested_by: str = ""
+    approved_by: str = ""
     notes: str = ""
     allowed_paths: tuple[str, ...] = ()
     allowed_services: tuple[str, ...] = ()
@@ -68,7 +70,8 @@ def check(order: Order) -> None:
 
 def vars_of(order: Order) -> list[tuple[str, str]]:
     """Every text of ``order`` with its name."""
-    plain = ("operation", "objective", "blast_radius", "changes_summary", "notes")
+    plain = ("operation", "objective", "blast_radius", "changes_summary", "requested_by",
+             "approved_by", "notes")  # fmt: skip
     lists = ("allowed_paths", "allowed_services", "metrics_urls", "metrics_grep", "redis_cmds")
     found = [(name, getattr(order, name)) for name in plain]
     return found + [(name, text) for name in lists for text in getattr(order, name)]

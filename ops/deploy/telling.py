@@ -50,6 +50,8 @@ def deployed(
         risk_class=order.risk_class,  # type: ignore[arg-type]  # argparse has checked it
         blast_radius=order.blast_radius or f"{program} only",
         changes_summary=order.changes_summary or _summary(short, before, subjects, outcome),
+        requested_by=order.requested_by,
+        approved_by=order.approved_by,
         event_id=events.new_id(),
         occurred_at=events.now(),
         allowed_paths=order.allowed_paths or tuple(_named(paths)),

@@ -50,6 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _patience(parser: argparse.ArgumentParser) -> None:
     from ops.verbs.start import seconds
 
+    for name, told in (("requested_by", "who asked for it"), ("approved_by", "who approved it")):
+        parser.add_argument(f"--{name}", default="", help=f"{told} (default: SELF)")
     parser.add_argument(
         "--strict", action="store_true", help="as STRICT_LEDGER=true: fail if it is not recorded"
     )

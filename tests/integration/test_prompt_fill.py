@@ -370,3 +370,17 @@ def test_the_next_free_id_is_that_of_the_ledger_which_the_env_files_name(tool, t
     (tmp_path / "ledger.env").write_text("LEDGER_DIR=~nobody-of-this-name/x\n")
     assert tool("--ledger", *MOMENTS, example=USAGE) == 1
     assert tool.err.startswith("ERROR: LEDGER_DIR: ")
+
+
+def test_what_could_not_be_printed_is_told_and_no_success(tool):
+    """Given a full disk or no output at all, half a contract must not pass for a whole one."""
+    given = [sys.executable, "-I", "-S", str(TOOL), *arguments(EXAMPLE)]
+    for where, cause in ((">/dev/full", "No space left"), (">&-", "closed")):
+        ran = subprocess.run(
+            ["sh", "-c", f'"$@" {where}', "sh", *given], check=False, capture_output=True,
+            env=tool.environ, timeout=60,
+        )  # fmt: skip
+        told = ran.stderr.decode()
+        assert (ran.returncode, told.count("\n")) == (1, 1)
+        assert told.startswith("ERROR: the text cannot be printed: ")
+        assert cause in told

@@ -27,6 +27,7 @@ from ops.readiness import Verdict
 from quantum_ops.lag import Lag
 from quantum_ops.ledger import book
 from quantum_ops.ledger.entry import Request
+from quantum_ops.signoff import intake
 
 OLD, NEW = "a" * 40, "b" * 40
 PROCESS = Process(
@@ -164,6 +165,16 @@ def test_the_event_says_what_the_specification_asks_for():
     assert told.event_id
     back = telling.event_of(event("ROLLBACK", after="x"), rollback_of="OPS-2026-01-27-010")
     assert (back.outcome, back.rollback_of) == ("ROLLBACK", "OPS-2026-01-27-010")
+
+
+def test_who_asked_for_a_deploy_and_who_approved_it_stand_in_what_is_recorded():
+    named = Order(program="p33", requested_by="ann", approved_by="bob")
+    for asked, by in ((named, ("ann", "bob")), (Order(program="p33"), ("SELF", "SELF"))):
+        message = telling.deployed(asked, "SUCCESS", commit=NEW, before=OLD, subjects=(),
+                                   paths=(), proof_path="")  # fmt: skip
+        told = telling.event_of(message)
+        wanted = intake.request(told, "1-1", datetime(2026, 1, 27, tzinfo=UTC), strict=False)
+        assert (wanted.requested_by, wanted.approved_by) == by
 
 
 def test_the_same_message_is_the_same_event_whenever_it_is_sent():
