@@ -17,6 +17,10 @@ PASSES = 8
 """What is taken out may bring other things together. A text that does not come to rest within so
 many passes was made to; all of it is taken out."""
 
+NO_PASSWORDS = frozenset({"PWD", "OLDPWD"})
+"""Where somebody stands: taken for a secret, it would go from every path below it, and the same
+operation would be another one in another folder."""
+
 SHORTEST_KNOWN = 8
 """Characters of a secret that is looked for by its value; shorter ones are words of texts, too."""
 
@@ -49,7 +53,7 @@ def known(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The secrets that these variables hold: by name, and the passwords in addresses."""
     found: set[str] = set()
     for name, value in environ.items():
-        if secret_names.mode(name, "="):
+        if name not in NO_PASSWORDS and secret_names.mode(name, "="):
             found.add(value)
         found.update(secret_shapes.passwords(value))
     return tuple(sorted(_long(found), key=lambda one: (-len(one), one)))

@@ -398,6 +398,21 @@ def test_the_benchmark_runs_and_checks_what_it_measures(capsys):
     assert "append and sync" in capsys.readouterr().out
 
 
+def test_the_same_operation_is_the_same_from_whichever_folder_it_is_recorded(tool, tmp_path):
+    """Given a shell's PWD, when a path below it is named, then it is recorded as it is."""
+    proof = tmp_path / "proof.txt"
+    proof.write_text("seen")
+    given = ("--allowed_paths", f"{tmp_path}/ops", "--proof_path", str(proof),
+             "--notes", f"see {proof}")  # fmt: skip
+    assert tool(*given, cwd=tmp_path, PWD=str(tmp_path), OLDPWD="/usr/local") == 0
+    first = tool.data()
+    assert first["allowed_paths"] == [f"{tmp_path}/ops"]
+    assert first["notes"] == f"see {proof}"
+    again = ("--operation_id", first["operation_id"], "--strict")
+    assert tool(*given, *again, cwd="/", PWD="/") == 0
+    assert "already recorded" in tool.out
+
+
 @pytest.mark.parametrize("named", ["~nobody-of-this-name/ledger", "/dev/null/ledger"])
 def test_a_ledger_that_can_be_nowhere_fails_no_deploy_and_shows_the_entry(tool, named):
     assert tool(LEDGER_DIR=named) == 0
