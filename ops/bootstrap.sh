@@ -26,6 +26,8 @@ bootstrap() {
     lock=$root/$2
     # A foreign module path or home would be taken before what the lock promises.
     unset PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP
+    # Whoever may write into the environment or QUANTUM_HOME is us. A stricter umask stays.
+    umask go-w
     bootstrap_home "${QUANTUM_HOME:-$root/var}"
     venv=$QUANTUM_HOME/venv
     PYTHON_BIN=$venv/bin/python

@@ -14,7 +14,29 @@ import walrus
 from quantum_ops import client, codec, events, streams
 from quantum_ops.errors import DecodeError
 from quantum_ops.publisher import run_script
-from quantum_ops.scripts import RESOLVE
+from quantum_ops.scripts import Script
+
+RESOLVE = Script(
+    """
+-- KEYS: dead letter stream, resolved hash, finding stream, original stream.
+-- ARGV: letter id, note, group or '' for no redelivery, entry id, then the finding's fields.
+-- XCLAIM FORCE puts the original entry back into the pending list of the one group that buried
+-- it: no other group sees it again and nothing is written to the stream itself. Its idle time is a
+-- day, so that the group's next look for idle entries takes it.
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then
+  return {'already', redis.call('HGET', KEYS[2], ARGV[1])}
+end
+if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return {'unknown', ''} end
+if ARGV[3] ~= '' then
+  if #redis.call('XRANGE', KEYS[4], ARGV[4], ARGV[4]) == 0 then return {'gone', ''} end
+  redis.call('XCLAIM', KEYS[4], ARGV[3], 'requeued', '0', ARGV[4],
+    'IDLE', '86400000', 'RETRYCOUNT', '0', 'FORCE', 'JUSTID')
+end
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+redis.call('XADD', KEYS[3], '*', unpack(ARGV, 5))
+return {'done', ''}
+"""
+)
 
 ORIGINAL = b"original."
 PAGE = 200

@@ -11,7 +11,8 @@ from ops.doctor.finding import Finding, note, problem, warning
 from ops.doctor.snapshot import Snapshot
 
 Check = Callable[[Snapshot], Iterator[Finding]]
-OTHERS = 0o007
+CURES = {0o077: "go=", 0o007: "o=", 0o002: "o-w"}
+"""Bits that must not be set -> what takes them away."""
 LAST_PORT = 65535
 LOW_BYTES = 1 << 30
 LOW_SHARE = 0.05
@@ -165,7 +166,7 @@ def files(seen: Snapshot) -> Iterator[Finding]:
             yield problem(
                 "permissions",
                 f"{one.path} has mode {one.mode:04o}: others can get at it",
-                f"chmod {'o=' if one.wanted == OTHERS else 'go='} {one.path}",
+                f"chmod {CURES[one.wanted]} {one.path}",
             )
 
 

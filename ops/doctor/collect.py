@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import stat
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -30,7 +31,7 @@ from quantum_ops.settings import (
 )
 
 T = TypeVar("T")
-_OTHERS, _EVERYBODY_ELSE = 0o007, 0o077
+_OTHERS, _EVERYBODY_ELSE, _OTHERS_WRITING = 0o007, 0o077, 0o002
 
 
 def take(*, ask_exchange: bool = False) -> Snapshot:
@@ -152,10 +153,13 @@ def _disks(paths: Paths) -> Iterable[Disk]:
 def _files(paths: Paths) -> Iterable[FileMode]:
     private = [
         paths.run_dir, paths.supervisor_socket, paths.redis_socket, paths.current_env, paths.data,
-        paths.log, paths.warden,
+        paths.log, paths.warden, paths.acl, *sorted(paths.acl.glob("*")),
     ]  # fmt: skip
     for path in private:
         yield from _mode(path, _EVERYBODY_ELSE)
+    # What runs lies there: whoever may write into them is whoever they like.
+    for path in (paths.home, Path(sys.prefix), paths.root, paths.releases):
+        yield from _mode(path, _OTHERS_WRITING, ours=False)
     folder = Path(os.environ.get("QUANTUM_ENV_DIR") or env_files.DEFAULT_DIR)
     for path in sorted(folder.glob("*.env")):
         # Root writes these and the service's group reads them: only others are too many.

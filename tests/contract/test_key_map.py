@@ -66,7 +66,7 @@ PER_STREAM = {
     "quantum_ops.scripts.CLAIM": lambda s: [s.key, LETTERS],
     "quantum_ops.scripts.DROP_CONSUMER": each,
     "quantum_ops.scripts.PUBLISH": published,
-    "quantum_ops.scripts.RESOLVE": lambda s: [
+    "quantum_ops.dead_letter.RESOLVE": lambda s: [
         LETTERS, streams.DEAD_LETTER_RESOLVED, FINDING, s.key,
     ],
     "quantum_ops.lease.RENEW": each,

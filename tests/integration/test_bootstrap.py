@@ -289,6 +289,18 @@ def test_half_made_environment_is_made_anew(quick):
     works(quick, quick.run("status", "a b"), "uv")
 
 
+def test_under_any_umask_nobody_else_may_write_what_is_made(quick):
+    done = subprocess.run(
+        ["/bin/sh", str(quick.root / "run"), "status", "a b"],
+        env=quick.environment, capture_output=True, text=True, check=False, umask=0,
+    )  # fmt: skip
+    works(quick, done)
+    made = [quick.root / "var", *(quick.root / "var").rglob("*")]
+    # uv lets everybody lock its lock files, and reads nothing from them
+    open_ones = [path for path in made if not path.is_symlink() and path.lstat().st_mode & 0o022]
+    assert [path for path in open_ones if not path.name.endswith(".lock")] == []
+
+
 def test_new_lock_is_installed(quick):
     works(quick, quick.run("status", "a b"))
     quick.lock(quick.wheel(), note="changed")

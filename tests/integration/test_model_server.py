@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from quantum_ops import client, streams
+from quantum_ops.dead_letter import RESOLVE
 from quantum_ops.effects import Effects, bury
 from quantum_ops.inbox import GroupGoneError, Letter, Settlement
 from quantum_ops.redis_inbox import RedisInbox
-from quantum_ops.scripts import RESOLVE
 from tests.simulation.direct import Direct
 from tests.simulation.server import Server
 

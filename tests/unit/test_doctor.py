@@ -100,6 +100,8 @@ RED = [
     (checks.orphans, replace(HEALTHY, orphans=(Leftover(9, "python p33", "program"),)), "problem",
      "pid 9"),
     (checks.files, replace(HEALTHY, files=(FileMode("/srv/run", 0o755, True),)), "problem", "0755"),
+    (checks.files, replace(HEALTHY, files=(FileMode("/srv/q", 0o777, True, 0o002),)), "problem",
+     "0777"),
     (checks.files, replace(HEALTHY, files=(FileMode("/srv/run", 0o700, False),)), "problem",
      "another user"),
     (checks.files, replace(HEALTHY, files=(FileMode("/etc/q.env", 0o644, True, 0o007),)), "problem",
