@@ -12,7 +12,8 @@
 # under quantum:ops:failover: what a killed run leaves is set back by the next one, --check as well.
 #
 # Sentinels and service come from REDIS_URL=sentinel://... unless named. Logins: REDISCLI_AUTH (and
-# REDIS_USERNAME) for the servers, REDIS_SENTINEL_PASSWORD (and REDIS_SENTINEL_USERNAME) for sentinels.
+# REDIS_USERNAME), else that of REDIS_URL, for the servers; REDIS_SENTINEL_PASSWORD (and
+# REDIS_SENTINEL_USERNAME) for sentinels.
 # With sentinels://..., or --tls, all is asked over TLS: REDIS_TLS_CA, REDIS_TLS_CERT, REDIS_TLS_KEY.
 # Exit codes: 0 done (or, with --check, possible), 1 broken off and writes go on where they were,
 # 2 usage, 3 nothing was touched: no replica is fit, one is behind, a sentinel does not answer, or
@@ -27,7 +28,7 @@ note_key=quantum:ops:failover
 say() { printf '%s\n' "$*"; }
 fail() { local code=$1; shift; printf 'failover: %s\n' "$*" >&2; exit "$code"; }
 
-usage() { sed -n '2,20s/^# \{0,1\}//p' "$0"; exit "$1"; }
+usage() { sed -n '2,21s/^# \{0,1\}//p' "$0"; exit "$1"; }
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -41,9 +42,12 @@ while [ $# -gt 0 ]; do
     esac
 done
 case $pause_s in '' | *[!0-9]*) fail 2 "--pause $pause_s: is no whole number of seconds" ;; esac
+# Killed in between, writes stay held until it is over; and what has more digits wraps around.
+[ ${#pause_s} -le 9 ] && [ $((10#$pause_s)) -le 300 ] || fail 2 "--pause $pause_s: is above 300 s"
 pause_s=$((10#$pause_s))
 # Should it run out before the old master is a replica, what that one takes then is lost.
 [ "$pause_s" -ge 5 ] || fail 2 "--pause $pause_s: is below 5 s; the sentinels alone may need two of them"
+plain() { printf '%b' "$(sed 's/\\/\\\\/g; s/%/\\x/g' <<<"$1")"; } # what stands behind %XX
 command -v redis-cli >/dev/null || fail 2 'needs redis-cli: apt-get install redis-tools'
 case ${REDIS_URL:-} in
     sentinel://* | sentinels://*)
@@ -51,6 +55,16 @@ case ${REDIS_URL:-} in
         rest=${REDIS_URL#*://} query=''
         case $rest in *\?*) query=${rest#*\?} rest=${rest%%\?*} ;; esac
         path=${rest#*/} hosts=${rest%%/*}
+        case $hosts in
+            *@*)
+                # Whoever moves the master may need another login than programs have: that comes first.
+                if [ -z "${REDISCLI_AUTH:-}" ]; then
+                    login=${hosts%@*}
+                    case $login in *:*) REDISCLI_AUTH=$(plain "${login#*:}"); export REDISCLI_AUTH ;; esac
+                    [ -n "${REDIS_USERNAME:-}" ] || REDIS_USERNAME=$(plain "${login%%:*}")
+                fi
+                ;;
+        esac
         [ -n "$service" ] || service=${path%%/*}
         [ ${#sentinels[@]} -gt 0 ] || IFS=, read -ra sentinels <<<"${hosts##*@}"
         ;;
@@ -61,7 +75,7 @@ esac
 file_of() { # OPTION SETTING: the file of TLS that REDIS_URL's query names, else the setting's
     local part
     while IFS= read -r part; do
-        case $part in "$1"=*) printf '%b' "$(sed 's/+/ /g; s/\\/\\\\/g; s/%/\\x/g' <<<"${part#*=}")"; return ;; esac
+        case $part in "$1"=*) plain "$(sed 's/+/ /g' <<<"${part#*=}")"; return ;; esac
     done < <(tr '&' '\n' <<<"${query:-}")
     printf '%s' "$2"
 }
@@ -81,11 +95,12 @@ ask() {
 
 # sentinel HOST:PORT COMMAND...
 sentinel() {
-    local at=$1; shift
+    local at=$1 host; shift
+    host=${at%:*} host=${host#[} host=${host%]}
     (
         unset REDISCLI_AUTH # set to nothing it would be sent, too
         [ -z "${REDIS_SENTINEL_PASSWORD:-}" ] || export REDISCLI_AUTH=$REDIS_SENTINEL_PASSWORD
-        exec timeout 5 redis-cli -e --raw -h "${at%:*}" -p "${at##*:}" "${tls[@]}" \
+        exec timeout 5 redis-cli -e --raw -h "$host" -p "${at##*:}" "${tls[@]}" \
             ${REDIS_SENTINEL_USERNAME:+--user "$REDIS_SENTINEL_USERNAME"} SENTINEL "$@"
     )
 }
@@ -200,7 +215,7 @@ trap let_go EXIT
 trap 'exit 1' INT TERM HUP
 
 for at in "${sentinels[@]}"; do
-    [ "${at##*:}" != "$at" ] || at=$at:26379
+    case $at in *]) at=$at:26379 ;; *:*) ;; *) at=$at:26379 ;; esac
     answers+=("$at")
     where=$(named "$at") || fail 3 "sentinel $at does not answer, or knows no service $service"
     [ -n "$where" ] || fail 3 "sentinel $at knows no service $service"

@@ -7,6 +7,7 @@ figures.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from contextlib import contextmanager
@@ -163,6 +164,29 @@ def failover_sh(rig, *options: str) -> subprocess.CompletedProcess[str]:
         [ROOT / "ops" / "redis" / "failover.sh", *options],
         env={**os.environ, "REDIS_URL": rig.url}, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_the_script_takes_the_url_as_programs_do_and_refuses_what_is_no_pause(rig):
+    def checked(url: str, *options: str):
+        return subprocess.run(
+            [ROOT / "ops" / "redis" / "failover.sh", "--check", *options],
+            env={**os.environ, "REDIS_URL": url}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    # Given a user at the master whose password has signs that a URL must quote
+    master = rig.direct(rig.master())
+    master.execute_command("ACL", "SETUSER", "mover", "on", ">p@ss:w%\\rd", "~*", "&*", "+@all")
+    hosts = rig.url.removeprefix("sentinel://")
+    bracketed = re.sub(r"127\.0\.0\.1", "[127.0.0.1]", hosts)  # as IPv6 addresses are written
+    # Then the login of the URL is the one that is used: redis-cli tells of a wrong one, and goes on
+    right = checked(f"sentinel://mover:p%40ss:w%25%5Crd@{bracketed}")
+    assert (right.returncode, right.stderr) == (0, "")
+    assert "WRONGPASS" in checked(f"sentinel://mover:wrong@{hosts}").stderr
+    # And a pause that would hold writes for days, or wraps around, is none
+    for pause in ("301", "99999999999999999999", "4", "5x", ""):
+        refused = checked(rig.url, "--pause", pause)
+        assert (refused.returncode, f"--pause {pause}: is" in refused.stderr) == (2, True)
+    master.execute_command("ACL", "DELUSER", "mover")
 
 
 @contextmanager
