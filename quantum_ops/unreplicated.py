@@ -17,14 +17,11 @@ LET_OUT = Script(
     """
 -- KEYS: for each value where it is held, then where it belongs. ARGV: the values.
 -- Compared: it may be gone, or another process may hold another one there by now.
-local out = 0
 for i = 1, #ARGV do
   if redis.pcall('GET', KEYS[2 * i - 1]) == ARGV[i] then
     redis.call('RENAME', KEYS[2 * i - 1], KEYS[2 * i])
-    out = out + 1
   end
 end
-return out
 """
 )
 

@@ -33,7 +33,12 @@ EXAMPLES = 25
 VARIANTS = 8
 """Cases of one test with many parameters that are run for each mutant."""
 SPARE_CPU_S, SPARE_S = 5.0, 25.0
-"""What a test may take beyond ten times what it takes without a mutant: then it never ends."""
+"""What a test may take beyond ten times what it takes without a mutant: then it never ends.
+
+Of the latter all but what it waited for a processor: a busy machine kills no mutant.
+"""
+PATIENCE_LEFT_S = 0.1
+"""Queued for less than that, it had its time."""
 MEMORY_BYTES = 4 << 30
 Chosen = Callable[[int, Mutant], bool]
 KILLED, SURVIVED, UNCOVERED = "killed", "survived", "uncovered"
@@ -261,9 +266,9 @@ class _Child:
         for at in tests:
             cpu_s, all_s = took[at]
             for _ in range(2):
-                # Nobody handles these signals, so they end the process.
+                # Nobody handles this signal, so it ends the process.
                 signal.setitimer(signal.ITIMER_PROF, SPARE_CPU_S + 10 * cpu_s)
-                signal.setitimer(signal.ITIMER_REAL, SPARE_S + 10 * all_s)
+                patience(SPARE_S + 10 * all_s)
                 self._session.testsfailed = 0
                 items[at].ihook.pytest_runtest_protocol(item=items[at], nextitem=None)
                 if not self._session.testsfailed:
@@ -272,6 +277,32 @@ class _Child:
                 # Twice: what fails once, by chance on a busy machine, has noticed nothing.
                 return 1
         return 0
+
+
+def patience(seconds: float) -> None:
+    """End this process with SIGALRM in ``seconds``, and in as many more as it has to queue."""
+    queued_s = _queued_s()
+
+    def over(number: int, _frame: Any) -> None:
+        nonlocal queued_s
+        before_s, queued_s = queued_s, _queued_s()
+        if queued_s - before_s > PATIENCE_LEFT_S:
+            signal.setitimer(signal.ITIMER_REAL, queued_s - before_s)
+            return
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _queued_s() -> float:
+    """Seconds for which threads of this process were ready, and had no processor."""
+    waited_ns = 0
+    for one in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, IndexError):
+            waited_ns += int(one.read_text(encoding="ascii").split()[1])
+    return waited_ns / 1e9
 
 
 def _traced(session: pytest.Session, files: dict[str, str]) -> dict[str, Any]:

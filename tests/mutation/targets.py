@@ -7,6 +7,9 @@ from __future__ import annotations
 
 RUNNER = (
     "tests/unit/test_pace.py",
+    "tests/unit/test_lease.py",
+    "tests/unit/test_line.py",
+    "tests/unit/test_holding.py",
     "tests/unit/test_testing_kit.py",
     "tests/unit/test_waiting.py",
     "tests/integration/test_promises.py",
@@ -49,6 +52,10 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "quantum_ops.effects": RUNNER,
     "quantum_ops.redis_inbox": RUNNER,
     "quantum_ops.scripts": RUNNER,
+    "quantum_ops.lease": RUNNER,
+    "quantum_ops.line": RUNNER,
+    "quantum_ops.holding": RUNNER,
+    "quantum_ops.unreplicated": RUNNER,
     "quantum_ops.p33.decision": DECISION,
     "quantum_ops.ledger.journal": LEDGER,
     "quantum_ops.ledger.canonical": LEDGER,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
+import signal
 import sys
 import types
 from pathlib import Path
 
-from tests.mutation import page
+import pytest
+
+from tests.mutation import page, run
 from tests.mutation.operators import mutants
 from tests.mutation.swap import swap
 from tests.unit import test_waiting as stories
@@ -89,6 +93,28 @@ def test_what_stands_behind_a_decorator_is_swapped_too(monkeypatch):
     # Then they do
     with real.held() as found:
         assert (found, real.kept()) == (2, 2)
+
+
+@pytest.mark.parametrize("queued_s", [(0.0, 0.0), (0.0, 0.2, 0.2)])
+def test_a_test_that_had_to_queue_for_a_processor_is_waited_for_as_much_longer(
+    queued_s, monkeypatch
+):
+    # Given a process that hangs, and how long it had to queue each time it is looked at
+    read, write = os.pipe()
+    left = list(queued_s)
+    monkeypatch.setattr(run, "_queued_s", lambda: os.write(write, b".") and left.pop(0))
+    # When its time is over
+    pid = os.fork()
+    if not pid:
+        run.patience(0.01)
+        while True:
+            signal.pause()
+    _, status = os.waitpid(pid, 0)
+    os.close(write)
+    # Then it ends, after having been looked at once more for each time that it had queued
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGALRM
+    with os.fdopen(read) as told:
+        assert len(told.read()) == len(queued_s)
 
 
 def test_the_page_is_what_was_kept_of_the_runs_and_each_reason_is_of_a_survivor():

@@ -362,6 +362,7 @@ def test_a_permit_is_seen_once_enough_replicas_have_it_or_never(place, have, sen
     else:
         assert receipt == Receipt(acked=2, withdrawn=2)
         assert shown == [None, None, b"x", b"y"]
+        assert 50 < place.db.ttl("denied:b") <= 60
     # And nothing is left where it was held back, and nothing is heard of twice
     assert place.db.exists(*(streams.unreplicated(one) for one in "ab")) == 0
     assert place.me.exchange({}, 0, 0)[0] == Receipt()
