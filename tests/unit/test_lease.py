@@ -85,8 +85,10 @@ def test_renewed_entries_are_young_uncharged_and_still_ours_and_others_are_left_
         client.raw(backend.db, *command)
     backend.db.xdel(PLANS, "2-0")
     # When they are renewed
-    ids = [b"1-0", b"2-0", b"3-0", b"4-0", b"9-0"]
-    assert me.renew(PLANS, ids) == {b"1-0", b"2-0", b"3-0"}
+    lease = Lease(me, 2 * LASTS_S)
+    lease.begin([PLANS], 0.0)
+    entries = [[b"%d-0" % number, []] for number in (1, 2, 3, 4, 9)]
+    assert lease.keep(PLANS, entries, None, LASTS_S) == (entries[:3], None)
     # Then what has a payload is young, and what has none waits for whoever records it as lost
     rows = client.raw(backend.db, "XPENDING", PLANS, "group", "-", "+", 10)
     assert [(row[0], row[1], row[2] < 60_000, row[3]) for row in rows] == [
