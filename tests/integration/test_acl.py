@@ -12,8 +12,9 @@ import pytest
 import redis
 
 from ops import acl_check
-from quantum_ops import client, streams
+from quantum_ops import client, consumer, streams
 from quantum_ops.acl import catalogue, text
+from quantum_ops.redis_inbox import RedisInbox
 from quantum_ops.settings import RedisSettings
 from tests.servers import Server
 
@@ -284,6 +285,24 @@ def test_who_consumes_a_stream_with_a_lie_for_a_declared_key_gains_nothing(guard
     hidden = ("EVAL", "return redis.pcall('SET', ARGV[1], 'v')", 0, "quantum:cfg:universe:active")
     with As(guarded, "p33") as gate:
         assert gate.refused([lie, hidden]) == [True, True]
+
+
+@pytest.mark.parametrize("name", consumer.names("consumers"))
+def test_each_consumer_may_make_its_groups_anew_and_tell_that_they_had_vanished(guarded, name):
+    keys = tuple(stream.key for stream in consumer.find("consumers", name).streams)
+    with As(guarded, name) as user, As(guarded, "admin") as admin:
+        # Given a consumer that has its groups, as a user of its own
+        inbox = RedisInbox(user.db, keys, name, "one")
+        inbox.ensure_groups()
+        # When the server is emptied
+        admin.replies([("FLUSHALL",)])
+        made = inbox.ensure_groups()
+        inbox.disconnect()
+        # Then it has the rights to do both in one step
+        assert [(one.stream, one.vanished, one.untold) for one in made] == [
+            (key, True, "") for key in keys
+        ]
+        assert admin.replies([("XLEN", streams.AUDIT_FINDING.key)]) == [len(keys)]
 
 
 def test_with_the_default_user_off_nobody_without_a_name_gets_in(guarded):

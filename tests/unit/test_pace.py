@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quantum_ops.pace import FIRST, GROWTH, LONGEST_S, MOST, Pace, is_quick
+from quantum_ops.pace import FIRST, GROWTH, LONGEST_S, MOST, Pace, back_off_s, is_quick
 
 
 def after(seconds_each: float, slices: int = 6) -> Pace:
@@ -65,3 +65,10 @@ def test_there_is_always_a_next_slice_and_never_too_large_a_one(slices):
 )
 def test_only_behind_quick_batches_is_read_ahead(batch_s, claim_after_s, quick):
     assert is_quick(batch_s, claim_after_s) is quick
+
+
+def test_a_pause_doubles_up_to_two_seconds_and_is_up_to_half_shorter_by_chance():
+    for attempt, whole_s in enumerate((0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0)):
+        drawn_s = [back_off_s(attempt) for _ in range(50)]
+        assert whole_s / 2 <= min(drawn_s) < max(drawn_s) <= whole_s
+    assert back_off_s(1_000_000) <= 2.0
