@@ -13,6 +13,7 @@ import time
 from hypothesis.stateful import run_state_machine_as_test
 
 from quantum_ops import logs
+from tests.arguments import at_least
 from tests.bench import machine as place
 from tests.servers import FLAVOURS, Server
 from tests.simulation import page
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--programs", type=int, default=100, help="on each server (100)")
+    parser.add_argument("--programs", type=at_least(1), default=100, help="on each server (100)")
     parser.add_argument("--full", action="store_true", help=f"{FULL} on each server")
     parser.add_argument("--write", action="store_true", help="write docs/simulation.md")
     asked = parser.parse_args(arguments)

@@ -7,11 +7,11 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from ops import server_binary
 from quantum_ops.errors import ConfigurationError
+from tests.arguments import at_least
 from tests.bench import comparison, latency, machine, pairs, place, report, sampling, workload
 from tests.bench.cases import CASES, DURABLE_CASES, LATENCY_CASES, OWN_CASES, PROFILED
 from tests.bench.page import WrongError
@@ -90,24 +90,14 @@ def _tell(text: str, failures: list[str], *, write: bool) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
-    parser.add_argument("--entries", type=_positive(100), default=100_000)
-    parser.add_argument("--pairs", type=_positive(1), default=5)
+    parser.add_argument("--entries", type=at_least(100), default=100_000)
+    parser.add_argument("--pairs", type=at_least(1), default=5)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--only", action="append", choices=list(CASES), metavar="NAME")
     parser.add_argument("--server", type=Path)
     parser.add_argument("--write", action="store_true")
     return parser
-
-
-def _positive(least: int) -> Callable[[str], int]:
-    def whole(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"{number} is below {least}")
-        return number
-
-    return whole
 
 
 def _programs(args: argparse.Namespace) -> list[Path]:

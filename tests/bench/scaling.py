@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from tests.arguments import at_least
 from tests.bench import failover, growth, machine
 
 PAGE = machine.ROOT / "docs" / "scaling.md"
@@ -22,10 +23,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scaling", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write it into docs/scaling.md")
     parser.add_argument("--only", choices=list(PARTS), help="this part alone")
-    parser.add_argument("--sets", type=int, default=3, help="sets of servers at once (failovers)")
-    parser.add_argument("--rounds", type=int, default=20, help="failovers of each kind")
-    parser.add_argument("--entries", type=int, default=10_000_000, help="most in the stream")
-    parser.add_argument("--groups", type=int, default=100, help="most groups on it")
+    parser.add_argument("--sets", type=at_least(1), default=3, help="sets at once (failovers)")
+    parser.add_argument("--rounds", type=at_least(1), default=20, help="failovers of each kind")
+    parser.add_argument("--entries", type=at_least(1000), default=10_000_000, help="most in it")
+    parser.add_argument("--groups", type=at_least(1), default=100, help="most groups on it")
     args = parser.parse_args(argv)
     # Told to stop, whatever a part holds open is closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.arguments import at_least
 from tests.fuzz import catalogue
 from tests.fuzz.target import Crash
 
@@ -79,9 +80,9 @@ def _again(path: Path) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="parts of names; empty: all")
-    parser.add_argument("--inputs", type=int, default=INPUTS, help="for each target")
+    parser.add_argument("--inputs", type=at_least(1), default=INPUTS, help="for each target")
     parser.add_argument("--seed", default="1", help="the same seed makes the same inputs")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=at_least(1), default=os.cpu_count() or 1)
     parser.add_argument("--again", type=Path, metavar="FILE", help="run one kept input once more")
     return parser
 

@@ -11,11 +11,18 @@ import argparse
 import sys
 import time
 
+from tests.arguments import at_least
 from tests.bench import machine
 from tests.mutation import page
 from tests.mutation.operators import Mutant
 from tests.mutation.run import run
 from tests.mutation.targets import TARGETS
+
+
+def _target(text: str) -> str:
+    if text not in TARGETS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no module that is mutated")
+    return text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,10 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("modules", nargs="*", help=", ".join(TARGETS))
-    parser.add_argument("--every", type=int, default=1, help="only each N-th mutant (1: all)")
+    parser.add_argument("modules", nargs="*", type=_target, help=", ".join(TARGETS))
+    parser.add_argument("--every", type=at_least(1), default=1, help="each N-th mutant (1: all)")
     parser.add_argument("--suites", nargs="+", help="tests that have to notice, instead of its own")
-    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (2)")
+    parser.add_argument("--jobs", type=at_least(1), default=2, help="mutants at a time (2)")
     parser.add_argument("--again", action="store_true", help="only what survived the last time")
     parser.add_argument("--write", action="store_true", help="write docs/mutation.md")
     asked = parser.parse_args(arguments)

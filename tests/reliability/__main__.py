@@ -10,6 +10,7 @@ import signal
 import sys
 
 from quantum_ops import logs
+from tests.arguments import above_zero
 from tests.reliability import page, result, run
 from tests.reliability.farm import Farm
 from tests.reliability.rig import each
@@ -24,7 +25,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", choices=run.NAMES, help="this scenario alone")
     parser.add_argument("--server", action="append", choices=FLAVOURS, help="on this server alone")
     parser.add_argument(
-        "--scale", type=float, default=1.0, help="share of the full number of faults"
+        "--scale", type=above_zero, default=1.0, help="share of the full number of faults"
     )
     parser.add_argument("--seed", type=int, default=SEED, help="of everything that comes by chance")
     parser.add_argument("--write", action="store_true", help="keep the results, write the page")
@@ -38,25 +39,27 @@ def main() -> int:
     # Told to stop, it ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     farm = Farm()
-    broken = False
+    broken, ran = False, False
     try:
         for name in given.only or run.NAMES:
             goal = max(1, round(run.module(name).GOAL * given.scale))
             for flavour in given.server or FLAVOURS:
-                broken |= _one(name, flavour, goal, given, farm)
+                held = _one(name, flavour, goal, given, farm)
+                broken, ran = broken or held is False, ran or held is not None
     finally:
         farm.close()
-    return int(broken)
+    # What could not be run at all has not held.
+    return int(broken or not ran)
 
 
-def _one(name: str, flavour: str, goal: int, given: argparse.Namespace, farm: Farm) -> bool:
-    """Run one, tell of it, keep it if wanted; gives whether it broke a promise."""
+def _one(name: str, flavour: str, goal: int, given: argparse.Namespace, farm: Farm) -> bool | None:
+    """Run one, tell of it, keep it if wanted; gives whether each promise held, None if not run."""
     print(f"{name} on {flavour}: {goal:,} faults", flush=True)
     try:
         found = run.one(name, flavour, goal, given.seed, farm)
     except run.CANNOT as error:
         print(f"  not run: {error}", flush=True)
-        return False
+        return None
     print(f"  {each(found.faults)}; {found.took_s:,.0f} s; {found.verdict} {found.figures}")
     for what in found.broken:
         print(f"  BROKEN {what}")
@@ -64,7 +67,7 @@ def _one(name: str, flavour: str, goal: int, given: argparse.Namespace, farm: Fa
     if given.write:
         result.write(found)
         page.write()
-    return bool(found.broken)
+    return not found.broken
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from quantum_ops.redis_inbox import RedisInbox
+from tests.arguments import above_zero, at_least
 from tests.bench import machine
 from tests.simulation import page
 from tests.simulation.protocols import BAD
@@ -104,11 +105,11 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--seed", type=int, help="tell this one step by step")
-    parser.add_argument("--seeds", type=int, default=1_000, help="how many (1000)")
-    parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
+    parser.add_argument("--seeds", type=at_least(1), default=1_000, help="how many (1000)")
+    parser.add_argument("--first", type=at_least(0), default=0, help="the first of them (0)")
     parser.add_argument("--protocol", choices=tuple(BAD), default="", help="a bad one instead")
-    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
-    parser.add_argument("--minutes", type=float, default=1e6, help="stop after so many minutes")
+    parser.add_argument("--jobs", type=at_least(1), default=1, help="processes (1)")
+    parser.add_argument("--minutes", type=above_zero, default=1e6, help="stop after so many")
     parser.add_argument("--full", action="store_true", help=f"{FULL} seeds, and the bad protocols")
     parser.add_argument("--write", action="store_true", help="write docs/simulation.md")
     asked = parser.parse_args(arguments)

@@ -23,6 +23,7 @@ from quantum_ops import client, codec, streams
 from quantum_ops.events import ApplyPlan
 from quantum_ops.publisher import run_script
 from quantum_ops.scripts import PUBLISH
+from tests.arguments import above_zero
 from tests.bench import machine
 from tests.servers import Server
 from tests.simulation import page
@@ -283,15 +284,15 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--hours", type=float, default=0.0)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--hours", type=above_zero, help="instead of minutes")
+    parser.add_argument("--minutes", type=above_zero, default=10.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--leak", action="store_true", help="plant a leak: it must fail")
     parser.add_argument("--write", action="store_true", help="write docs/simulation.md")
     asked = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     facts = machine.facts()
-    seconds = 3600 * asked.hours or 60 * asked.minutes
+    seconds = 3600 * asked.hours if asked.hours else 60 * asked.minutes
     run = Soak(asked.seed, leak=asked.leak)
     began = time.monotonic()
     try:
