@@ -342,6 +342,11 @@ def _take_in(desk: Desk, context: Context) -> None:
         context.log.exception("spool_not_taken_in")
         return
     for receipt in receipts:
+        done = Done(receipt)
+        if context.settings.tags:
+            _tag(done, context)
+        for name, detail in done.findings.items():
+            context.log.error(name, told=detail)
         context.log.info(
             "spooled_entry", outcome=receipt.outcome, operation_id=receipt.operation_id,
             seq=receipt.seq,

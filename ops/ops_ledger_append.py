@@ -91,7 +91,7 @@ def main(
     code = max(_tell(receipt, request, folder), _tell_evidence(request))
     if tags and receipt.outcome == "recorded":
         _tag(root, receipt)
-    _take_in(folder, seal)
+    _take_in(folder, seal, root if tags else None)
     return code
 
 
@@ -166,12 +166,14 @@ def _failed(error: Exception, request: entry.Request, folder: book.Folder | None
     return OK
 
 
-def _take_in(folder: book.Folder, seal: book.Seal) -> None:
+def _take_in(folder: book.Folder, seal: book.Seal, tagged: Path | None) -> None:
     """Record what earlier runs could not; what fails again goes on waiting."""
     try:
         for receipt in book.take_in(folder, seal=seal, tell=_warn):
             if receipt.outcome != "refused":
                 _say(f"taken in from the spool: {receipt.operation_id} ({receipt.outcome})")
+            if tagged and receipt.outcome == "recorded":
+                _tag(tagged, receipt)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what this run is about was recorded
         _warn(f"spool: {str(error) or 'interrupted'}; its entries go on waiting in {folder.spool}")
 

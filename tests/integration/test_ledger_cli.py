@@ -280,6 +280,12 @@ def test_a_tag_is_made_where_it_is_asked_for(checkout):
     (name,) = git(checkout, "tag").split()
     assert f"tagged: {name}\n" in said.stdout
     assert f"operation_id: {name.upper()}" in git(checkout, "cat-file", "tag", name)
+    # And of what had to wait, once it is recorded
+    waits = request(stream="cli", stream_id="1")
+    spool.put(Folder.find({}, checkout), waits)
+    said = run_copy(checkout, checkout, LEDGER_TAGS="true", **who)
+    assert said.stdout.count("tagged: ") == 2
+    assert len(git(checkout, "tag").split()) == 3
 
 
 def test_without_git_the_record_stands_and_the_tag_is_missed(checkout, tmp_path):
