@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="as one JSON object")
     rebuild = action("rebuild", "render everything from the journal again")
     rebuild.add_argument("--check", action="store_true", help="compare only; 3 if anything differs")
+    rebuild.add_argument("--json", action="store_true", help="as one JSON object")
     prove = action("prove", "make a file that proves an entry without the journal")
     which = prove.add_mutually_exclusive_group(required=True)
     which.add_argument("id", nargs="?", default="", metavar="ID", help="OPS-..., or a number")
@@ -127,11 +128,13 @@ def parser() -> argparse.ArgumentParser:
         help="that the log only grew since the checkpoint in FILE",
     )
     prove.add_argument("-o", "--output", default="", metavar="FILE", help="instead of printing it")
+    prove.add_argument("--json", action="store_true", help="as one JSON object, the proof in it")
     tag = action("tag", "annotated git tags of operations; none is ever moved")
     one_or_all = tag.add_mutually_exclusive_group(required=True)
     one_or_all.add_argument("id", nargs="?", default="", metavar="ID", help="OPS-...")
     one_or_all.add_argument("--missing", action="store_true", help="all that have none yet")
     tag.add_argument("--since", type=_since, metavar="WHEN", help="with --missing: done since then")
+    tag.add_argument("--json", action="store_true", help="as one JSON object")
     key = action("key", "make a key that signs checkpoints: FILE and FILE.pub")
     key.add_argument("file", metavar="FILE")
     return whole

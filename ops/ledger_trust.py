@@ -31,7 +31,12 @@ def check(folder: Folder, args: argparse.Namespace, origin: str) -> int:
     verifier = public_key(Path(args.key), args.origin or origin) if args.key else None
     if args.proof:
         text = Path(args.proof).read_text(encoding="utf-8", errors="replace")
-        told = check_text(text, trusted, verifier)
+        try:
+            told = check_text(text, trusted, verifier)
+        except CheckpointError as error:
+            if args.json:
+                print(json.dumps({"ok": False, "why": str(error)}))
+            raise
         print(json.dumps({"ok": True, **told}) if args.json else _proven(told))
         return OK
     report = verify(folder, trusted, verifier)
@@ -55,10 +60,17 @@ def prove(folder: Folder, args: argparse.Namespace) -> int:
         text = consistency.make(lines, old, newest).text()
     else:
         text = proof.make(lines, seq, newest).text()
+    if args.output:
+        durable.write(Path(args.output), text.encode())
+    if args.json:
+        kind = {"proof": "consistency"} if args.since else {"proof": "record", "seq": seq}
+        root = newest.head.root.hex()
+        told = {**kind, "size": newest.head.size, "root_sha256": root, "text": text}
+        print(json.dumps(told))
+        return OK
     if not args.output:
         sys.stdout.write(text)
         return OK
-    durable.write(Path(args.output), text.encode())
     print(f"{safe(args.output)}: check it with: ./run ledger verify "
           f"{'--against OLD_CHECKPOINT ' if args.since else ''}--key PUBLIC.pem "
           f"{safe(args.output)}")  # fmt: skip

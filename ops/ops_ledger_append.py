@@ -22,7 +22,7 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 if __package__ in (None, ""):
@@ -62,17 +62,31 @@ def main(
     """Do what ``argv`` says; gives the exit code. ``prog`` is what its help calls it."""
     parser = _parser(prog)
     args = parser.parse_args(_joined([_readable(one) for one in argv], parser))
+    told: dict[str, Any] = {"outcome": "failed", "operation_id": None, "seq": None, "problems": []}
+    if not args.json:
+        return _record(args, environ, root, told)
+    with contextlib.redirect_stdout(sys.stderr):
+        code = _record(args, environ, root, told)
+    _say(json.dumps(told))
+    return code
+
+
+def _record(
+    args: argparse.Namespace, environ: Mapping[str, str], root: Path, told: dict[str, Any]
+) -> int:
+    """Record what ``args`` say, and put into ``told`` what became of it; gives the exit code."""
     try:
         strict = args.strict or _flag("STRICT_LEDGER", environ)
         tags = _flag("LEDGER_TAGS", environ)
     except InvalidEntryError as error:
         _error(str(error))
+        told["problems"] = [str(error)]
         return USAGE
     request = entry.redacted(_request(args, strict=strict), redaction.known(environ))
     try:
         folder = book.Folder.find(environ, root)
     except LedgerError as error:
-        return _failed(error, request, None)
+        return _failed(error, request, None, told)
     try:
         problems = entry.check(request)
         _refuse_if(problems if strict else [])
@@ -83,11 +97,13 @@ def main(
         (receipt,) = book.record_many(folder, [request], seal=seal, tell=_warn)
         _refuse_if(receipt.problems if receipt.outcome == "refused" else [])
     except Exception as error:  # noqa: BLE001 - whatever it is: told, and the entry is kept
-        return _failed(error, request, folder)
+        return _failed(error, request, folder, told)
     except KeyboardInterrupt:
         # The lock is waited for so long that somebody may give up; what was done is to be recorded.
-        _failed(LedgerError("interrupted"), request, folder)
+        _failed(LedgerError("interrupted"), request, folder, told)
         return INTERRUPTED
+    told |= {"outcome": receipt.outcome, "operation_id": receipt.operation_id, "seq": receipt.seq}
+    told["problems"] = [*receipt.problems, *request.evidence.get("evidence_problems", [])]
     code = max(_tell(receipt, request, folder), _tell_evidence(request))
     if tags and receipt.outcome == "recorded":
         _tag(root, receipt)
@@ -145,8 +161,11 @@ def _warn_of_twin(folder: book.Folder, receipt: book.Receipt) -> None:
             )
 
 
-def _failed(error: Exception, request: entry.Request, folder: book.Folder | None) -> int:
+def _failed(
+    error: Exception, request: entry.Request, folder: book.Folder | None, told: dict[str, Any]
+) -> int:
     """Say what failed; outside strict mode keep the request, so that nothing is lost."""
+    told["problems"] = [str(error)]
     if request.strict:
         _error(str(error))
         return FAILED
@@ -158,7 +177,9 @@ def _failed(error: Exception, request: entry.Request, folder: book.Folder | None
         if isinstance(error, InvalidEntryError):
             path = spool.reject(path, str(error))
             _warn(f"NOT RECORDED: nobody can record this entry as it is; it is kept as {path}")
+            told["outcome"] = "refused"
         else:
+            told["outcome"] = "waits"
             _warn(f"NOT RECORDED YET: the entry waits in {path}; the next run records it")
     except OSError as failure:
         text = json.dumps(entry.to_json(request), sort_keys=True)
@@ -344,6 +365,11 @@ def _parser(prog: str | None) -> argparse.ArgumentParser:
         "--strict",
         action="store_true",
         help="Fail deployment if ledger append fails (default: false)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="What became of it, as one JSON object; the rest is on stderr",
     )
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,10 @@ def _rebuild(args: argparse.Namespace, folder: Folder, seal: Seal) -> int:
 
     drifts = [] if args.check else book.rebuild(folder, seal=seal, tell=_warn)
     told = book.check(folder)
+    good = not (drifts or told)
+    if args.json:
+        print(json.dumps({"ok": good, "differs": told}))
+        return OK if good else DRIFT
     for one in told:
         print(safe(one, 1000))
     print("everything else is" if told else "everything is", "as the journal renders it")
@@ -81,7 +86,7 @@ def _rebuild(args: argparse.Namespace, folder: Folder, seal: Seal) -> int:
         print(
             "to render it again: ./run ledger rebuild; a file that somebody edited stays as it is"
         )
-    return DRIFT if drifts or told else OK
+    return OK if good else DRIFT
 
 
 def _warn(told: str) -> None:

@@ -431,6 +431,32 @@ def test_a_ledger_that_can_be_nowhere_fails_no_deploy_and_shows_the_entry(tool, 
     assert cause in tool.err
 
 
+def test_scripts_are_told_in_json_what_became_of_it(tool):
+    """Given --json, then stdout is one object, whatever happens; people read on at stderr."""
+    found = []
+    (tool.base / "journal").mkdir(parents=True)
+    same = ("--operation_id", "OPS-2026-01-27-001", "--json")
+    id_ = ""
+    for given in (
+        ("--json",), ("--json", "--outcome", "ROLLBACK"), ("--json", "--notes", "other"),
+        ("--json", "--notes", ""), ("--json", "--changes_summary", ""), (*same, "--strict"),
+    ):  # fmt: skip
+        more = ("--operation_id", id_) if "--notes" in given else ()
+        tool(*given, *more)
+        told = json.loads(tool.out)
+        id_ = id_ or told["operation_id"]
+        found.append((told["outcome"], told["seq"], bool(told["problems"])))
+    assert found == [
+        ("recorded", 1, False), ("recorded", 2, True), ("conflict", 3, True),
+        ("already", 1, False), ("refused", None, True), ("failed", None, True),
+    ]  # fmt: skip
+    with Journal(tool.folder).locked():
+        tool.folder.segments()[-1].write_bytes(b"")
+    assert tool("--json") == 0
+    assert json.loads(tool.out)["outcome"] == "waits"
+    assert "NOT RECORDED YET" in tool.err
+
+
 def test_a_blank_folder_is_none(tmp_path):
     root = tmp_path
     assert Folder.find({"LEDGER_DIR": " "}, root) == Folder.find({}, root)

@@ -443,3 +443,29 @@ def test_without_a_repository_that_is_told(ledger, told, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     code, _, err = told("tag", "--missing")
     assert (code, "not a git repository" in err) == (1, True)
+
+
+def test_what_programs_read_is_one_object_whatever_the_verb(ledger, told, repository, tmp_path):
+    """Given --json, then stdout is JSON and nothing else, of good news and of bad."""
+    ledger.fill(2)
+
+    def objects(*arguments, code=0):
+        found, out, _ = told(*arguments, "--json")
+        assert found == code
+        return json.loads(out)
+
+    proven = objects("prove", "1")
+    (tmp_path / "one.proof").write_text(proven["text"])
+    assert (proven["proof"], proven["seq"], proven["size"]) == ("record", 1, 2)
+    assert objects("verify", tmp_path / "one.proof")["ok"] is True
+    (tmp_path / "bad.proof").write_text(proven["text"].replace("index 0", "index 1"))
+    assert objects("verify", tmp_path / "bad.proof", code=1)["ok"] is False
+    assert objects("tag", "OPS-2026-01-27-001")["tagged"] == ["ops-2026-01-27-001"]
+    assert objects("tag", "--missing") == {
+        "ok": True, "tagged": ["ops-2026-01-27-002"], "failed": [],
+    }  # fmt: skip
+    assert objects("rebuild") == {"ok": True, "differs": []}
+    ledger.folder.changelog.write_text("edited")
+    told_of = objects("rebuild", "--check", code=3)
+    assert told_of["ok"] is False
+    assert "OPS_CHANGELOG.md" in told_of["differs"][0]
