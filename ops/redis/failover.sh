@@ -75,7 +75,7 @@ esac
 file_of() { # OPTION SETTING: the file of TLS that REDIS_URL's query names, else the setting's
     local part
     while IFS= read -r part; do
-        case $part in "$1"=*) plain "$(sed 's/+/ /g' <<<"${part#*=}")"; return ;; esac
+        case $part in "$1"=*) part=${part#*=}; plain "${part//+/ }"; return ;; esac
     done < <(tr '&' '\n' <<<"${query:-}")
     printf '%s' "$2"
 }
@@ -122,9 +122,11 @@ slow_s=60
 # The note: server's second until which the run may last, host, pid, the patience in ms, and for each
 # sentinel HOST:PORT=MS, what it was before.
 take_note() { # HOST:PORT=MS...
-    local reply
+    local reply now
+    now=$(server_s)
+    case $now in '' | *[!0-9]*) fail 3 "$master_host:$master_port does not tell the time" ;; esac
     reply=$(ask "$master_host" "$master_port" SET "$note_key" \
-        "$(($(server_s) + pause_s + slow_s)) $(uname -n) $$ $((pause_s * 1000)) $*" NX)
+        "$((now + pause_s + slow_s)) $(uname -n) $$ $((pause_s * 1000)) $*" NX)
     [ "$reply" = OK ] || fail 3 "cannot note on the master ($note_key) what the sentinels are set back to: ${reply:-another run has begun}"
     noted=yes
 }
@@ -134,7 +136,9 @@ server_s() { ask "$master_host" "$master_port" TIME | head -1; }
 # at_work HOST PID UNTIL: whether the run of a note goes on, or may.
 at_work() {
     [ "$1" != "$(uname -n)" ] || case $(LC_ALL=C kill -0 "$2" 2>&1) in *'No such process'*) return 1 ;; esac
-    [ "$(server_s)" -lt "$3" ]
+    local now
+    now=$(server_s)
+    [ "${now:-0}" -lt "$3" ]
 }
 
 # set_back: what a run left that was killed. Only what has not been set by anybody since.
@@ -142,7 +146,7 @@ set_back() {
     local note until host pid raised pairs pair at was is end reply patience_s=5
     note=$(ask "$master_host" "$master_port" GET "$note_key") || fail 3 "$note_key cannot be read: $note"
     [ -n "$note" ] || return 0
-    [[ $note =~ ^[0-9]+\ [^\ ]+\ [0-9]+\ [0-9]+(\ [^\ =]+:[0-9]+=[0-9]+)+$ ]] ||
+    [[ $note =~ ^[0-9]{1,15}\ [^\ ]+\ [0-9]{1,15}\ [1-9][0-9]{0,9}(\ [^\ =]+:[0-9]+=[0-9]{1,10})+$ ]] ||
         fail 3 "$note_key is no note of this script: look at it (GET), set the sentinels right, DEL it"
     read -r until host pid raised pairs <<<"$note"
     ! at_work "$host" "$pid" "$until" ||
