@@ -9,7 +9,7 @@ Evidence that could not be seen, or that speaks against a SUCCESS, stands in the
 "evidence: incomplete" and is a warning; in strict mode it fails the deploy. The entry stands.
 
 Exit codes: 0 recorded, already recorded, or (not strict) told and kept; 1 failed in strict mode;
-2 wrong usage; 130 ^C: not strict, it is kept as any other failure is.
+2 wrong usage; 130 ^C, SIGTERM or SIGHUP: not strict, it is kept as any other failure is.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
@@ -388,4 +389,7 @@ def settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):  # `timeout`, a lost terminal: as ^C
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     sys.exit(main(sys.argv[1:], settings(os.environ)))

@@ -462,8 +462,9 @@ def test_a_blank_folder_is_none(tmp_path):
     assert Folder.find({"LEDGER_DIR": " "}, root) == Folder.find({}, root)
 
 
-def test_an_entry_whose_run_is_interrupted_is_kept(tool):
-    """Given a lock that somebody holds, when the operator gives up, then the entry waits."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_entry_whose_run_is_interrupted_is_kept(tool, number):
+    """Given a lock that somebody holds, when somebody gives up, then the entry waits."""
     with Journal(tool.folder).locked():
         given = [part for name, text in REQUIRED.items() for part in (f"--{name}", text)]
         run = subprocess.Popen(
@@ -472,7 +473,7 @@ def test_an_entry_whose_run_is_interrupted_is_kept(tool):
         )  # fmt: skip
         assert run.stdout
         assert run.stdout.readline() == b"waits\n"
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         _, err = run.communicate(timeout=60)
     assert run.returncode == 130
     assert b"Traceback" not in err
@@ -485,6 +486,7 @@ def test_an_entry_whose_run_is_interrupted_is_kept(tool):
 HELD = """
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.argv = sys.argv[1:]
 sys.path.insert(0, sys.argv[0].rpartition("/ops/")[0])
 from quantum_ops.ledger import journal
