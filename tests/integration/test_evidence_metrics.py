@@ -144,6 +144,11 @@ def test_a_pattern_that_is_none_is_told(exporter, pattern):
     assert "not a pattern" in found.problems[0]
 
 
+def test_a_pattern_without_a_page_is_a_check_that_was_not_made(host):
+    (problem,) = host.collect(metrics_grep=["p27_corr_ready"])["evidence_problems"]
+    assert problem.startswith("metrics_grep: there is no page")
+
+
 def test_a_pattern_that_takes_for_ever_is_given_up(exporter):
     url = exporter(page(b"a" * 60 + b" 1\n")).url
     found = look(url, ["(a+)+$"], seconds=1.0)

@@ -89,6 +89,8 @@ def _jobs(wanted: Wanted, total: Finding) -> list[Job]:
         path = root / wanted.proof_path
         jobs.append(Job("proof_file", PROOF_S, lambda by: proof_file.look(path, by)))
     patterns = _first("metrics_grep", wanted.metrics_grep, total)
+    if patterns and not wanted.metrics_urls:
+        total.problems.append("metrics_grep: there is no page to look in; name one: metrics_urls")
     jobs += [
         Job(f"metrics {one_line(one, 200)}", METRICS_S, _metrics(one, patterns, wanted))
         for one in _first("metrics_urls", wanted.metrics_urls, total)
