@@ -92,7 +92,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for name, told in ONE.items():
         deploy.add_argument(f"--{name}", choices=CHOICES.get(name), metavar=name.upper(), help=told)
     for name, told in MANY.items():
-        deploy.add_argument(f"--{name}", nargs="*", metavar=name.upper(), help=told)
+        deploy.add_argument(
+            f"--{name}", nargs="*", action="extend", metavar=name.upper(), help=told
+        )
     deploy.add_argument("--strict", action="store_true", help="refuse an entry that is not whole")
 
 

@@ -222,7 +222,16 @@ def test_a_deploy_is_published_and_says_what_the_ledger_made_of_it(
     rig = SignoffRig(valkey, tmp_path)
     monkeypatch.setenv("LEDGER_DIR", str(tmp_path))
     options = [part for name, value in DEPLOY.items() for part in (f"--{name}", value)]
-    options += ["--allowed_services", "a", "b,c", "--notes", "--force", "--event_id", "run-7"]
+    options += [
+        "--allowed_services",
+        "a",
+        "--allowed_services",
+        "b,c",
+        "--notes",
+        "--force",
+        "--event_id",
+        "run-7",
+    ]
     # when the ledger is down, then nothing is lost, and it is not known what it will be
     code, [entry_id], told = run("publish", "deploy", *options, "--wait", "50ms")
     assert code == 75
