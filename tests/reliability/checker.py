@@ -54,16 +54,24 @@ def judge(db: Any, group: str, sleepers: Path, journals: list[Path]) -> dict[str
         plan_of[entry_id] = fields["plan_id"]
         stands[fields["plan_id"]] += 1
     letters: collections.Counter[str] = collections.Counter()
+    spoilt = []
     for _, fields in entries(db, DEAD):
         if fields["group"] == group:
-            letters[plan_of.get(fields["entry_id"], fields["entry_id"])] += 1
+            id_ = plan_of.get(fields["entry_id"], fields["entry_id"])
+            letters[id_] += 1
+            # Of what still stands in the stream, a letter without its content is as good as none.
+            if id_ in stands and fields.get("original.plan_id") != id_:
+                spoilt.append(id_)
     ended = collections.Counter(effects) + letters
     lost = [id_ for id_, word in sends.items() if word == "acked" and not ended[id_]]
     # In the stream and not worked on is as lost as never written.
     lost += [id_ for id_ in stands if not ended[id_] and sends.get(id_) != "acked"]
+    lost += spoilt
     doubled = {id_ for id_, count in (*ended.items(), *stands.items()) if count > 1}
     # What was refused must not stand there, and what was never sent even less.
     unexplained = [id_ for id_ in {*ended, *stands} if sends.get(id_, "failed") == "failed"]
+    # Both effects of an entry or neither: an effect that is half there belongs to nobody.
+    unexplained += effects.keys() ^ who.keys()
     late = []
     if sleepers.exists():
         for line in sleepers.read_text(encoding="ascii").splitlines():

@@ -80,10 +80,30 @@ def test_what_nobody_sent_and_what_nobody_worked_on_is_seen(outside, judged):
 
 def test_a_dead_letter_is_an_end_and_not_one_more(outside, judged):
     entry_id = outside.xadd(STREAM, {"plan_id": "a"})
-    outside.xadd(DEAD, {"group": "counting", "entry_id": entry_id})
+    letter = {"group": "counting", "entry_id": entry_id, "original.plan_id": "a"}
+    outside.xadd(DEAD, letter)
     assert judged("sent a\nacked a\n") == CLEAN
-    outside.hset(EFFECTS, "a", 1)
+    stands(outside, "a", entries=0)
     assert judged("sent a\nacked a\n") == {**CLEAN, "doubled": 1}
+
+
+@pytest.mark.parametrize("content", [{}, {"original.plan_id": "b"}])
+def test_a_dead_letter_without_the_bytes_of_its_entry_is_a_loss(outside, judged, content):
+    entry_id = outside.xadd(STREAM, {"plan_id": "a"})
+    outside.xadd(DEAD, {"group": "counting", "entry_id": entry_id, **content})
+    assert judged("sent a\nacked a\n") == {**CLEAN, "lost": 1}
+
+
+def test_an_effect_under_another_id_and_half_an_effect_are_seen(outside, judged):
+    # Given two events, of which the effect of one was booked to the other
+    stands(outside, "a", effects=2)
+    stands(outside, "b", effects=0)
+    assert judged("sent a\nacked a\nsent b\nacked b\n") == {**CLEAN, "lost": 1, "doubled": 1}
+    # And one that was counted, while nobody says who did it
+    outside.delete(EFFECTS, BY)
+    outside.hset(EFFECTS, mapping={"a": 1, "b": 1})
+    outside.hset(BY, "a", "1")
+    assert judged("sent a\nacked a\nsent b\nacked b\n") == {**CLEAN, "unexplained": 1}
 
 
 def test_a_sleeper_that_overwrites_what_others_did_is_late(outside, judged):
