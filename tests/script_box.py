@@ -53,6 +53,12 @@ def redis_cli() -> str:
     return needed("redis-cli", "redis-tools")
 
 
+def without(program: str, package: str) -> pytest.MarkDecorator:
+    """A mark: skipped without ``program``, but in CI, where it fails."""
+    absent = shutil.which(program) is None and not os.environ.get("CI")
+    return pytest.mark.skipif(absent, reason=f"no {program} here (apt-get install {package})")
+
+
 def needed(program: str, package: str) -> str:
     """Path of ``program``, whose absence CI does not pass over."""
     found = shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin")

@@ -14,6 +14,7 @@ import pytest
 from quantum_ops import knobs
 from quantum_ops.settings import LedgerSettings, P33Settings, RedisSettings, UniverseSettings
 from tests.contract.reference import ROOT
+from tests.script_box import needed
 
 EXAMPLE = ROOT / "ops" / "env" / "universe-service.env.example"
 UNITS = sorted((ROOT / "ops" / "systemd").glob("*.service"))
@@ -104,9 +105,7 @@ def test_unit_is_hardened_and_gives_up_on_wrong_settings(path):
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
 def test_systemd_itself_understands_the_unit(path, tmp_path):
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        pytest.skip("no systemd-analyze here (apt-get install systemd)")
+    analyze = needed("systemd-analyze", "systemd")
     # The program need not stand on this box: its place is taken by one that does.
     text = re.sub(r"(?m)^(Exec\w+)=\S+", r"\1=/bin/true", path.read_text(encoding="utf-8"))
     unit = tmp_path / path.name

@@ -172,3 +172,17 @@ def test_findings_of_the_auditor_are_documented():
     streams_page = (ROOT / "docs" / "streams.md").read_text(encoding="utf-8")
     for table in reference.AUDITORS.values():
         assert all(f"`{name}`" in streams_page for name in table)
+
+
+def test_ci_installs_what_a_test_would_be_skipped_without():
+    # A skip that CI never sees hides a promise.
+    installs = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    told = re.compile(r"\(apt-get install (?:--\S+ )*([a-z0-9 .+-]+)\)")
+    asked = re.compile(r'(?:needed|without)\("[^"]+", "([^"]+)"\)')
+    wanted: dict[str, str] = {}
+    for path in (ROOT / "tests").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found = told.findall(text) + (asked.findall(text) if "script_box" in text else [])
+        wanted |= {name: path.name for packages in found for name in packages.split()}
+    assert {"zstd", "jq", "redis-tools", "systemd"} <= wanted.keys()
+    assert {name: where for name, where in wanted.items() if name not in installs} == {}

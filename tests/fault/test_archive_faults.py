@@ -8,7 +8,6 @@ import json
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -19,10 +18,11 @@ from quantum_ops import client, streams
 from quantum_ops.history.folder import Folder
 from quantum_ops.history.verify import verify
 from tests.programs import FULL, Program
+from tests.script_box import without
 from tests.servers import Server
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd here")
+pytestmark = without("zstd", "zstd")
 KILLS = 300 if FULL else 6
 SERVER_KILLS = 300 if FULL else 4
 BURST = 60

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from quantum_ops import streams
 from quantum_ops.ledger.folder import Folder
 from quantum_ops.ledger.verify import verify
+from tests.script_box import without
 from tests.signoff_rig import DEPLOY
 from tests.supervised import System
 from tests.waiting import wait_until
@@ -44,7 +44,7 @@ def entries(system):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="no redis-cli here")
+@without("redis-cli", "redis-tools")
 def test_one_xadd_and_the_entry_stands_parses_and_verifies(system):
     system.start()
     assert system.pids()["ledger-00"]

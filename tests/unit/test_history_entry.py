@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -14,6 +13,7 @@ from quantum_ops import codec, events
 from quantum_ops.errors import DecodeError
 from quantum_ops.history import entry, segment
 from tests.archive_rig import PLAN, flat
+from tests.script_box import without
 
 LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Nothing here may depend on how busy the machine is."""
@@ -63,7 +63,7 @@ def test_doubled_names_and_their_order_are_kept():
     assert entry.decode(entry.encode(PLAN, b"1-0", parts)).flat == parts
 
 
-@pytest.mark.skipif(shutil.which("jq") is None, reason="no jq here")
+@without("jq", "jq")
 @settings(LOADED, max_examples=10)
 @given(st.lists(st.text(max_size=9).map(lambda t: t.encode("utf-8", "replace")), min_size=2))
 def test_jq_reads_what_was_written(parts):

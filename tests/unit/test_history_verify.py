@@ -17,6 +17,7 @@ from quantum_ops.history.verify import verify
 from quantum_ops.ledger import checkpoint, ed25519
 from quantum_ops.ledger.seal import Seal
 from tests.archive_rig import PLAN, fill, flat, id_of, ids, writing
+from tests.script_box import without
 
 COUNT = 400
 
@@ -182,7 +183,7 @@ class TestAFlippedByte:
         assert "marks are damaged" in report.notes[0]
 
 
-@pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd here")
+@without("zstd", "zstd")
 class TestSomebodyWhoKnowsTheFormat:
     def change(self, lines):
         lines[6] = entry.encode(PLAN, id_of(999), flat(999)) + b"\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import subprocess
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from quantum_ops.history.folder import Folder
 from quantum_ops.history.reader import Archive
 from quantum_ops.ledger import merkle
 from tests.archive_rig import PLAN, RESULT, fill, flat, id_of, ids, writing
+from tests.script_box import without
 
 SMALL = 4000
 
@@ -129,7 +129,7 @@ class TestSegments:
             made.commit()
         assert len(made.folder.names()) == 1
 
-    @pytest.mark.skipif(shutil.which("zstd") is None, reason="no zstd here")
+    @without("zstd", "zstd")
     def test_zstd_and_sha256sum_agree_with_what_was_written(self, tmp_path):
         folder = fill(tmp_path, 300, segment_bytes=SMALL)
         sealed = [name for name in folder.names() if folder.packed(name).exists()]
