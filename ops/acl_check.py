@@ -31,6 +31,19 @@ def generation(db: walrus.Database) -> text.Generation:
     return text.generation(name, tuple(int(part) for part in version.split(".")[:2]))
 
 
+def of_default(db: walrus.Database) -> Iterator[str]:
+    """What is dangerous with the user ``default``: see :func:`text.replays_all`."""
+    name, _, version = system.flavour(db.execute_command("INFO", "server")).partition(" ")
+    if text.replays_all(name, tuple(int(part) for part in version.split("."))):
+        return
+    found = _read(client.raw(db, "ACL", "GETUSER", "default")) or {}
+    if "+@all" not in str(found.get("commands")) or "~*" not in str(found.get("keys")):
+        yield (
+            f"lacks rights, so {name} {version} drops what scripts and transactions wrote when it "
+            "starts; give it all, switched off: ACL SETUSER default off resetpass ~* &* +@all"
+        )
+
+
 def differences(
     db: walrus.Database, user: User, of: text.Generation, password_hash: str
 ) -> Iterator[str]:

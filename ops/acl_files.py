@@ -24,6 +24,16 @@ def prepare(paths: Paths) -> dict[str, str]:
     return passwords.make(paths.acl, wanted)
 
 
+def lets_nameless_in(flavour: Flavour, wanted: str) -> tuple[bool, str]:
+    """Whether whoever names no user may do anything, and why not, if ``wanted`` is ``spec``."""
+    if wanted != "spec" or text.replays_all(flavour.name, flavour.version):
+        return wanted == "spec", ""
+    return False, (
+        f"QUANTUM_DEFAULT_USER=spec: not on {flavour}, which would drop data when it starts; "
+        "whoever names no user is not let in (docs/acl.md)"
+    )
+
+
 def write(paths: Paths, flavour: Flavour, *, default: bool) -> Path:
     """Make the ACL file for a server of ``flavour``; gives its path."""
     logins = {user: text.login(password) for user, password in prepare(paths).items()}

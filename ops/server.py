@@ -32,7 +32,10 @@ def become_server() -> NoReturn:
         print(f"warning: {binary.warning}", file=sys.stderr, flush=True)
     data_folder.hold(paths.data, PREDECESSOR_S)
     data_folder.admit(paths.data, binary.flavour)
-    users = acl_files.write(paths, binary.flavour, default=settings.default_user == "spec")
+    default, why_not = acl_files.lets_nameless_in(binary.flavour, settings.default_user)
+    if why_not:
+        print(f"warning: {why_not}", file=sys.stderr, flush=True)
+    users = acl_files.write(paths, binary.flavour, default=default)
     print(f"{binary.flavour} on {paths.data}, port {port}, {paths.redis_socket}", flush=True)
     os.execv(binary.path, arguments(str(binary.path), paths, port, users))  # noqa: S606 - the point of it
 

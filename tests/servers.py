@@ -75,6 +75,8 @@ class Server:
         db = client.connect(RedisSettings(url=self.url))
         try:
             return bool(db.ping())
+        except redis.AuthenticationError:
+            return True  # it lets nobody in who names no user
         except redis.RedisError:
             return False
         finally:

@@ -10,6 +10,7 @@ from ops.doctor.snapshot import Snapshot
 from ops.server_binary import OLDEST
 from ops.terminal import safe
 from quantum_ops import streams
+from quantum_ops.acl import text
 
 PENDING_OLD_S = 300.0
 """Seconds after which an entry that was delivered and not acknowledged is worth a look."""
@@ -107,6 +108,19 @@ def persistence(seen: Snapshot) -> Iterator[Finding]:
 def rights(seen: Snapshot) -> Iterator[Finding]:
     """Who may do what on it."""
     facts = seen.server
+    flavour = facts.flavour
+    if (
+        facts.default_may_all is False
+        and flavour
+        and not text.replays_all(flavour.name, flavour.version)
+    ):
+        yield problem(
+            "acl",
+            f"{flavour} drops what scripts and transactions wrote when it starts: it judges its "
+            "file by the rights of the user default, which lacks some",
+            "before it is started again, ./run acl apply; on a server of your own: ACL SETUSER "
+            "default off resetpass ~* &* +@all, then ACL SAVE (docs/acl.md)",
+        )
     if facts.has_no_password and not seen.owned:
         yield problem(
             "acl",

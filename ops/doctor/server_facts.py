@@ -67,6 +67,7 @@ class _Look:
             may_write_trading=self._may_write_trading(user),
             has_no_password=not self._has_password,
             lets_anybody_in=self._lets_anybody_in(),
+            default_may_all=self._default_may_all(),
             denied=self._denied(),
             types=self._types(),
             groups=self._groups(),
@@ -104,6 +105,10 @@ class _Look:
 
     def _lets_anybody_in(self) -> bool | None:
         reply = self._ask("ACL", "DRYRUN", "default", "GET", streams.UNIVERSE_ACTIVE)
+        return None if reply is None else _text(reply) == "OK"
+
+    def _default_may_all(self) -> bool | None:
+        reply = self._ask("ACL", "DRYRUN", "default", "SET", streams.RESTORE, "v")
         return None if reply is None else _text(reply) == "OK"
 
     def _denied(self) -> tuple[str, ...]:

@@ -64,6 +64,8 @@ class ServerFacts:
     may_write_trading: bool | None = None
     has_no_password: bool | None = None
     lets_anybody_in: bool | None = None
+    default_may_all: bool | None = None
+    """Whether the user ``default`` may write any key, switched off or not."""
     denied: tuple[str, ...] = ()
     types: Mapping[str, str] = field(default_factory=dict)
     """Key -> its type, ``none`` for one that is not there."""

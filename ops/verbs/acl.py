@@ -66,7 +66,17 @@ def _show(args: argparse.Namespace) -> int:
     folder = _folder()
     names = [user.name for user in catalogue.users(demo=False)]
     logins = {name: text.login(one) for name, one in passwords.make(folder, names).items()}
-    print(text.file(args.server, logins, default=args.default == "spec"), end="")
+    try:
+        print(text.file(args.server, logins, default=args.default == "spec"), end="")
+    except ValueError as error:
+        print(f"--default spec: {error}; take off (docs/acl.md)", file=sys.stderr)
+        return 2
+    if args.default == "spec":
+        print(
+            "for valkey 9.1.2 and newer only: others drop what the default user may not do when "
+            "they start, and with it your data (docs/acl.md)",
+            file=sys.stderr,
+        )
     print(
         f"the passwords lie in {folder}; programs find them by QUANTUM_ACL_DIR={folder}",
         file=sys.stderr,
@@ -93,6 +103,9 @@ def _check() -> int:
         for told in acl_check.differences(db, user, of, login):
             print(f"{user.name}: {safe(told, 400)}")
             differs = True
+    for told in acl_check.of_default(db):
+        print(f"default: {told}")
+        differs = True
     if with_demo and not _is_demo():
         print(f"{catalogue.TRADING_SIDE.name}: is there, and this is no demo")
         differs = True
@@ -105,6 +118,8 @@ def _check() -> int:
 
 
 def _apply() -> int:
+    import redis
+
     from ops import acl_files, running, start, system
     from ops.paths import Paths
     from ops.server_binary import Flavour
@@ -122,10 +137,24 @@ def _apply() -> int:
     with start.alone(paths):
         acl_files.prepare(paths)
         db = client.connect(current.redis(system.LOOK_S), name="acl", user="admin")
-        name, _, version = system.flavour(db.execute_command("INFO", "server")).partition(" ")
+        try:
+            info = db.execute_command("INFO", "server")
+        except redis.RedisError as error:
+            if not client.is_refusal(error):
+                raise
+            # Nobody else may tell it, but when it starts it reads what lies there.
+            raise ConfigurationError(
+                f"{paths.acl / 'admin.password'}: is not the one that the server has, so it cannot "
+                "be told; it takes all users anew when it starts: ./run restart redis"
+            ) from None
+        name, _, version = system.flavour(info).partition(" ")
         major, minor, patch = (int(part) for part in version.split(".")[:3])
-        default = knobs.load(ServerSettings).default_user == "spec"
-        acl_files.write(paths, Flavour(name, (major, minor, patch)), default=default)
+        flavour = Flavour(name, (major, minor, patch))
+        wanted = knobs.load(ServerSettings).default_user
+        default, why_not = acl_files.lets_nameless_in(flavour, wanted)
+        if why_not:
+            print(f"warning: {why_not}", file=sys.stderr)
+        acl_files.write(paths, flavour, default=default)
         client.raw(db, "ACL", "LOAD")
     print(f"{name} {version} has read its users anew from {paths.acl / acl_files.FILE}")
     return 0

@@ -25,6 +25,16 @@ def generation(name: str, version: tuple[int, ...]) -> Generation:
     return "7.0" if name == "redis" and version < (7, 2) else "9"
 
 
+def replays_all(name: str, version: tuple[int, ...]) -> bool:
+    """Whether a server that starts applies every transaction of its append-only file.
+
+    Others judge each EXEC in the file by the rights of the user ``default``, and drop in silence
+    what that one may not: almost all that a script of ours ever wrote. There ``default`` MUST have
+    every right, so it must be off. Known not to: the server that we pin, and what came after it.
+    """
+    return name == "valkey" and version >= (9, 1, 2)
+
+
 def selector(grant: Grant, of: Generation) -> str:
     """``grant`` as a selector."""
     parts = [
@@ -53,12 +63,19 @@ def line(user: User, of: Generation, login: str) -> str:
 def file(
     of: Generation, logins: Mapping[str, str], *, demo: bool = False, default: bool = True
 ) -> str:
-    """The whole file. ``logins`` has every user's (:func:`login`); ``default`` off is refused."""
+    """The whole file. ``logins`` has every user's (:func:`login`); ``default`` off is refused.
+
+    Raises ``ValueError`` for a default user that no server of this generation may have:
+    :func:`replays_all`.
+    """
+    if default and of == "7.0":
+        raise ValueError("redis 7.0 drops what the default user may not do when it starts")
     lines = [line(user, of, logins[user.name]) for user in catalogue.users(demo=demo)]
     if default:
         lines.append(line(catalogue.DEFAULT, of, "nopass"))
     else:
-        lines.append("user default off nopass resetkeys resetchannels -@all")
+        # Nobody can become it: it is off and has no password. Its rights are for replays_all.
+        lines.append("user default off resetpass ~* &* +@all")
     # No comment at its head: servers refuse any line that is no user.
     return "".join(f"{one}\n" for one in lines)
 

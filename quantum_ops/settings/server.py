@@ -103,5 +103,6 @@ class ServerSettings:
         "spec",
         "What whoever names no user may do on the embedded server, without a password: `spec` "
         "appends to deploy.completed and reads, as the specification's redis-cli commands do; "
-        "`off` lets nobody in, for a machine that has other users.",
+        "`off` lets nobody in, for a machine that has other users. On other servers than valkey "
+        "9.1.2 and newer it is `off`, whatever stands here.",
     )

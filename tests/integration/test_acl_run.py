@@ -120,6 +120,19 @@ def test_a_lost_password_is_told_and_mended_while_everything_runs(system):
     system.wait_ready()
 
 
+def test_the_administrators_own_password_is_replaced_by_a_start_of_the_server(system):
+    before = passwords(system)
+    (system.paths.acl / "admin.password").unlink()
+    refused = system.verb("acl", "apply")
+    assert refused.returncode == 78
+    assert "it takes all users anew when it starts: ./run restart redis" in refused.stderr
+    assert system.verb("restart", "redis").returncode == 0
+    system.wait_ready()
+    after = passwords(system)
+    assert {name for name in after if after[name] != before[name]} == {"admin"}
+    assert system.verb("acl", "check").stdout == "every user is as it should be\n"
+
+
 def test_after_a_kill_and_lost_files_the_next_start_heals_and_may_shut_the_nameless_out(system):
     # given a system that is killed, and of its users only a password that a power loss tore; as an
     # earlier version, which had no users, would have left it
