@@ -28,6 +28,9 @@ bootstrap() {
     unset PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP
     # Whoever may write into the environment or QUANTUM_HOME is us. A stricter umask stays.
     umask go-w
+    # What a process knows (passwords, keys) does not land in a file when it dies.
+    # shellcheck disable=SC3045
+    ulimit -S -c 0 2>/dev/null || true
     bootstrap_home "${QUANTUM_HOME:-$root/var}"
     venv=$QUANTUM_HOME/venv
     PYTHON_BIN=$venv/bin/python

@@ -34,8 +34,11 @@ class Running:
         """Whether the server is the embedded one, started and stopped with the system."""
         return self.url.partition("?")[0] == _socket_url(self.run_dir / "redis.sock")
 
-    def redis(self, timeout_s: float) -> RedisSettings:
-        """How to connect to its server: by its URL, with what the settings say of TLS."""
+    def redis(self, timeout_s: float, *, writes: bool = False) -> RedisSettings:
+        """How to connect to its server: by its URL, with what the settings say of TLS.
+
+        Who ``writes`` waits for the replicas, too, as the settings say.
+        """
         try:
             found = knobs.load(RedisSettings)
         except ConfigurationError:
@@ -50,6 +53,8 @@ class Running:
             tls_key=found.tls_key,
             acl_dir=self.acl_dir,
             timeout_s=timeout_s,
+            wait_replicas=found.wait_replicas if writes else 0,
+            wait_replicas_ms=found.wait_replicas_ms,
         )
 
 

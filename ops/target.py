@@ -21,7 +21,7 @@ def settings() -> RedisSettings:
     current = running.read(Paths.find().current_env)
     if current is None:
         return wanted
-    return current.redis(wanted.timeout_s)
+    return current.redis(wanted.timeout_s, writes=True)
 
 
 def open_db(user: str = "operator") -> walrus.Database:

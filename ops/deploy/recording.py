@@ -160,4 +160,4 @@ class Recording:
 
 def connect(current: Running) -> walrus.Database:
     """A client for a deploy's own commands."""
-    return client.connect(current.redis(RedisSettings().timeout_s), name="deploy")
+    return client.connect(current.redis(RedisSettings().timeout_s, writes=True), name="deploy")

@@ -301,6 +301,17 @@ def test_under_any_umask_nobody_else_may_write_what_is_made(quick):
     assert [path for path in open_ones if not path.name.endswith(".lock")] == []
 
 
+def test_no_process_leaves_a_core_file_with_what_it_knew(quick):
+    (quick.root / "ops" / "__main__.py").write_text(
+        "import resource\nprint(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'ulimit -S -c unlimited; exec /bin/sh "{quick.root}/run"'],
+        env=quick.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
 def test_new_lock_is_installed(quick):
     works(quick, quick.run("status", "a b"))
     quick.lock(quick.wheel(), note="changed")

@@ -114,3 +114,13 @@ def test_a_description_that_lacks_a_line_reads_as_none(tmp_path, lost):
     kept = [line for line in path.read_text().splitlines() if not line.startswith(lost)]
     path.write_text("\n".join(kept))
     assert running.read(path) is None
+
+
+def test_who_writes_to_a_running_system_waits_for_the_replicas_and_who_looks_does_not(monkeypatch):
+    # Given a system on a server that only its own environment names, and what the settings want
+    monkeypatch.setenv("QUANTUM_WAIT_REPLICAS", "1")
+    monkeypatch.setenv("QUANTUM_WAIT_REPLICAS_MS", "300")
+    current = Running("sentinel://a:1/q", 0, "live", Path("/a"))
+    writing, looking = current.redis(5.0, writes=True), current.redis(0.2)
+    assert (writing.wait_replicas, writing.wait_replicas_ms) == (1, 300)
+    assert looking.wait_replicas == 0

@@ -12,7 +12,10 @@ from tests.waiting import wait_until
 TITLE = "kill -9 of the server"
 GOAL = 100
 OPTIONS = ALWAYS
-NOT_TESTED = "a server that answers and has lost its disk"
+NOT_TESTED = (
+    "a server that answers and has lost its disk; users on the server "
+    "(tests/integration/test_acl.py has that story)"
+)
 
 
 def run(rig: Rig, result: Result, goal: int) -> None:
