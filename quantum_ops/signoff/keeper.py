@@ -86,6 +86,7 @@ class Keeper:
         path = self.folder.keeper
         durable.make_folder(path.parent)
         number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        durable.hand_over(number, path.parent)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
