@@ -262,9 +262,8 @@ def publish(folder: Folder, head: merkle.Head, origin: str, signer: Signer | Non
     if signer:
         made = signer.sign(made)
     text = made.text().encode()
-    number = os.open(folder.checkpoints, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    number = durable.opened(folder.checkpoints, os.O_WRONLY | os.O_APPEND)
     try:
-        durable.hand_over(number, folder.checkpoints.parent)
         durable.write_all(number, text)
         os.fdatasync(number)
     finally:

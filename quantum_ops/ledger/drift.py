@@ -204,9 +204,8 @@ def save(path: Path, known: Mapping[str, Any]) -> None:
     """Remember ``known``. Not made durable: whoever reads it checks it, and can do without it."""
     durable.make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="ascii") as file:
-        durable.hand_over(file.fileno(), path.parent)
-        file.write(json.dumps(known))
+    with durable.create(temporary) as file:
+        file.write(json.dumps(known).encode("ascii"))
     temporary.replace(path)
 
 
@@ -236,10 +235,9 @@ def sha256(content: bytes) -> str:
 def _write(path: Path, content: bytes, like: Path) -> None:
     """A new durable file with the rights of ``like``, if that exists."""
     durable.make_folder(path.parent)
-    with path.open("wb") as file:
+    with durable.create(path) as file:
         with contextlib.suppress(FileNotFoundError):
             os.fchmod(file.fileno(), like.stat().st_mode & 0o777)
-        durable.hand_over(file.fileno(), path.parent)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -6,8 +6,8 @@ import contextlib
 import errno
 import os
 import re
-import stat
 from pathlib import Path
+from typing import BinaryIO
 
 _DRAFT = re.compile(r"\..+\.([1-9][0-9]*)\.tmp", re.ASCII)
 
@@ -23,8 +23,7 @@ def write(path: Path, content: bytes) -> None:
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # as _DRAFT has it
     try:
-        with temporary.open("wb") as file:
-            hand_over(file.fileno(), path.parent)
+        with create(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -85,24 +84,43 @@ def make_folder(folder: Path) -> None:
     with contextlib.suppress(OSError):
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            hand_over(number, folder.parent)
+            _hand_over(number, folder.parent)
         finally:
             os.close(number)
     sync_folder(folder.parent)
 
 
-def hand_over(number: int, folder: Path) -> None:
-    """Give the open file or folder ``number``, just made in ``folder``, to whoever owns that.
+def create(path: Path) -> BinaryIO:
+    """A new file ``path``, empty and open, in place of what stood there; the folder's owner's."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(_made(path, os.O_WRONLY, 0o666), "wb")
+
+
+def opened(path: Path, flags: int) -> int:
+    """The file ``path``, open; made, the folder's owner's, if there is none."""
+    try:
+        return _made(path, flags, 0o644)
+    except FileExistsError:
+        return os.open(path, flags | os.O_CREAT, 0o644)
+
+
+def _made(path: Path, flags: int, mode: int) -> int:
+    # Exclusively: what somebody else put there, a link above all, is never given to anybody.
+    number = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+    _hand_over(number, path.parent)
+    return number
+
+
+def _hand_over(number: int, folder: Path) -> None:
+    """Give what was just made in ``folder`` to whoever owns that.
 
     What root's tool left behind as root's own would hold up the consumer, which is not root.
     """
     if os.geteuid() != 0:
         return
     with contextlib.suppress(OSError):
-        made, owner = os.fstat(number), folder.stat()
-        # Nothing else than what we made a moment ago, wherever its name may lead.
-        fresh = made.st_uid == 0 and (stat.S_ISDIR(made.st_mode) or not made.st_size)
-        if fresh and (made.st_uid, made.st_gid) != (owner.st_uid, owner.st_gid):
+        owner = folder.stat()
+        if owner.st_uid != 0:
             os.fchown(number, owner.st_uid, owner.st_gid)
 
 

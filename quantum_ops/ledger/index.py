@@ -8,7 +8,6 @@ another journal. It decides nothing that the journal does not say.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -216,10 +215,8 @@ class Index:
     def _open(self) -> None:
         # A new one only: to close a file that sqlite has open lets go of its locks. What it makes
         # beside it gets the same owner.
-        with contextlib.suppress(FileExistsError):
-            number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-            durable.hand_over(number, self._path.parent)
-            os.close(number)
+        if not self._path.exists():
+            durable.create(self._path).close()
         self._db = sqlite3.connect(self._path, isolation_level=None)
         # Consistent after a power loss, and no sync of its own with each append: what it lacks then
         # is read from the journal again. Where there is no WAL (NFS), only a sync gives that.

@@ -111,9 +111,8 @@ class Journal:
             OSError: if the folder cannot be written.
         """
         durable.make_folder(self.folder.journal)
-        number = os.open(self.folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        number = durable.opened(self.folder.lock, os.O_RDWR)
         try:
-            durable.hand_over(number, self.folder.base)
             _lock(number, self.folder.lock, patience_s)
             yield self._tail()
         finally:

@@ -85,8 +85,7 @@ class Keeper:
     def _lock(self, db: walrus.Database) -> None:
         path = self.folder.keeper
         durable.make_folder(path.parent)
-        number = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        durable.hand_over(number, path.parent)
+        number = durable.opened(path, os.O_RDWR)
         try:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -513,3 +513,19 @@ def test_what_root_records_in_another_s_ledger_belongs_to_him(tool):
     made = [path for path in tool.base.rglob("*") if path.stat().st_uid != 65534]
     assert made == []
     assert len(tool.records()) == 4
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_nothing_that_a_link_leads_to_is_given_away(tool, tmp_path):
+    """Given links that the folder's owner put there, root gives him nothing of its own."""
+    tool.base.mkdir()
+    os.chown(tool.base, 65534, 65534)
+    mine, new = tmp_path / "mine", tmp_path / "new"
+    mine.write_text("root's")
+    for name in (".OPS_CHANGELOG.md.tmp", f".{tool.folder.checkpoint.name}.tmp"):
+        (tool.base / name).symlink_to(mine)
+    for path in (tool.folder.lock, tool.folder.checkpoints):
+        path.symlink_to(new)
+    assert tool() == 0
+    assert mine.read_text() == "root's"
+    assert (mine.stat().st_uid, new.stat().st_uid) == (0, 0)
