@@ -133,7 +133,8 @@ class DeadLetters:
             streams.DEAD_LETTER.key,
             streams.DEAD_LETTER_RESOLVED,
             streams.AUDIT_FINDING.key,
-            letter.stream,
+            # Settled without delivery, what it names is not touched: a stranger may have named it.
+            letter.stream if group else streams.DEAD_LETTER.key,
         ]
         args = [stored.letter_id, note, group, letter.entry_id, *codec.encode(finding)]
         outcome: Outcome = run_script(self._db, RESOLVE, keys, args)[0].decode()

@@ -127,6 +127,10 @@ def _show(letters: DeadLetters, args: argparse.Namespace) -> int:
 
 
 def _resolve(letters: DeadLetters, args: argparse.Namespace) -> int:
+    import redis
+
+    from quantum_ops import client
+
     wanted: list[str] = list(args.id)
     if args.action == "requeue" and args.all:
         wanted += [
@@ -142,7 +146,19 @@ def _resolve(letters: DeadLetters, args: argparse.Namespace) -> int:
         if stored is None:
             outcome = "unknown"
         elif args.action == "requeue":
-            outcome = letters.requeue(stored, args.why)
+            try:
+                outcome = letters.requeue(stored, args.why)
+            except redis.ResponseError as error:
+                if client.is_passing(error):
+                    raise
+                # One letter that names what is not there must not hold up the others.
+                print(
+                    f"{letter_id} cannot be requeued: {safe(str(error), 200)}; look whether its "
+                    f"stream and group are there: ./run dlq show {letter_id}",
+                    file=sys.stderr,
+                )
+                exit_code = NOT_FOUND
+                continue
         else:
             outcome = letters.drop(stored, args.why)
         if outcome == "done":

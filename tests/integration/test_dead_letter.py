@@ -12,7 +12,7 @@ from quantum_ops import streams
 from quantum_ops.consumer import consumer
 from quantum_ops.dead_letter import DeadLetters
 from quantum_ops.errors import Reject
-from quantum_ops.events import ApplyPlan
+from quantum_ops.events import ApplyPlan, DeadLetter
 from tests.backends import RedisBackend
 from tests.waiting import wait_until
 
@@ -151,6 +151,35 @@ def test_hostile_bytes_are_shown_escaped_and_valid_json(server, monkeypatch, cap
     assert "\\xff\\x1b[2J" in out
     run(monkeypatch, server, "show", letter_id, "--json")
     assert json.loads(capsys.readouterr().out)["original"][0][1] == {"base64": "/xtbMko="}
+
+
+def test_a_letter_that_names_what_is_not_there_holds_up_no_other(
+    story, server, monkeypatch, capsys
+):
+    # Given letters that somebody wrote who may append there: about no stream, no group, no id
+    good = story.only()
+    for stream, group, entry_id in (
+        ("quantum:ops:heartbeat:p33:0", "strict", story.entry_id.decode()),
+        (PLANS, "nobody", story.entry_id.decode()),
+        (PLANS, "strict", "garbage"),
+    ):
+        story.db.hset("quantum:ops:heartbeat:p33:0", "f", "v")
+        story.backend.publish(
+            DeadLetter(
+                stream=stream, group=group, consumer="c", entry_id=entry_id, deliveries=1,
+                reason="r", error="e",
+            )
+        )  # fmt: skip
+    # When all are put back
+    assert run(monkeypatch, server, "requeue", "--all") == 4
+    told = capsys.readouterr()
+    # Then each of these is named, and the honest one behind them is back
+    assert told.err.count("cannot be requeued: ") == 3
+    assert f"{good.letter_id} requeued" in told.out
+    # And they can be settled
+    left = [stored.letter_id for stored in story.letters.newest()]
+    assert run(monkeypatch, server, "drop", *left, "--why", "forged") == 0
+    assert list(story.letters.newest()) == []
 
 
 HIGHEST = f"{2**64 - 1}-{2**64 - 1}"
