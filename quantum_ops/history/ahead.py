@@ -6,7 +6,7 @@ holds up all honest ones; and whatever asks "up to where" must not be answered w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from quantum_ops.history.blocks import FIRST, LAST, Key, Span, Spans
@@ -25,9 +25,12 @@ def limit(now_ms: int) -> Key:
 
 
 def end(archive: Archive, stream: str, highest: Key) -> Key | None:
-    """The highest id of ``stream`` up to ``highest``; None if there is none."""
+    """The highest id of ``stream``, None if there is none; behind :data:`LAST` up to ``highest``.
+
+    Any other id of the future has honest ones behind it: the stream goes on there.
+    """
     span = archive.spans().get(stream)
-    if span is None or span.high <= highest:
+    if span is None or span.high < LAST:
         return span.high if span else None
     newest = archive.newest(stream, highest)
     return newest.entry.key if newest else None
@@ -58,23 +61,24 @@ def gap(archive: Archive, stream: str, highest: Key) -> Gap:
 
 
 class Believed(Archive):
-    """The archive in ``folder`` without the entries above the id ``highest``."""
+    """The archive in ``folder``; of each stream in ``bounds`` only what is not above its bound."""
 
-    def __init__(self, folder: Folder, highest: Key) -> None:
-        self._highest = highest
+    def __init__(self, folder: Folder, bounds: Mapping[str, Key]) -> None:
+        self._bounds = bounds
         super().__init__(folder)
 
     def spans(self) -> Spans:
         """See :class:`Archive`; a stream of which nothing is believed has none."""
         found = super().spans()
         for stream, span in list(found.items()):
-            if span.high <= self._highest:
+            bound = self._bounds.get(stream, LAST)
+            if span.high <= bound:
                 continue
             newest = self.newest(stream)
             if newest is None:
                 del found[stream]
                 continue
-            doubted = sum(1 for _ in super().numbered({stream}, _above(self._highest)))
+            doubted = sum(1 for _ in super().numbered({stream}, _above(bound)))
             found[stream] = Span(span.count - doubted, span.low, newest.entry.key)
         return found
 
@@ -87,7 +91,9 @@ class Believed(Archive):
         start: int = 0,
     ) -> Iterator[Found]:
         """See :class:`Archive`."""
-        return super().numbered(streams, since, min(until, self._highest), start=start)
+        for found in super().numbered(streams, since, until, start=start):
+            if found.entry.key <= self._bounds.get(found.entry.stream, LAST):
+                yield found
 
     def read(
         self,
@@ -98,11 +104,13 @@ class Believed(Archive):
         start: int = 0,
     ) -> Iterator[Entry]:
         """See :class:`Archive`."""
-        return super().read(streams, since, min(until, self._highest), start=start)
+        for one in super().read(streams, since, until, start=start):
+            if one.key <= self._bounds.get(one.stream, LAST):
+                yield one
 
     def newest(self, stream: str, until: Key = LAST) -> Found | None:
         """See :class:`Archive`."""
-        return super().newest(stream, min(until, self._highest))
+        return super().newest(stream, min(until, self._bounds.get(stream, LAST)))
 
 
 def _above(highest: Key) -> Key:

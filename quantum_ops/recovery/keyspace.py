@@ -17,6 +17,8 @@ import walrus
 
 from quantum_ops import client
 
+LONGEST_MS = 400 * 86_400_000
+"""More than anything is remembered here."""
 PAGE = 500
 Kind = Literal["string", "hash", "zset"]
 
@@ -96,10 +98,15 @@ class Keyspace:
         self.keys |= other.keys
 
     def expire(self, now_ms: int) -> None:
-        """Leave out what would have expired by now."""
+        """Leave out what would have expired by now, and let nothing last for ever.
+
+        Whoever may append may choose the id that a time is counted from.
+        """
         gone = [key for key, made in self.keys.items() if 0 < made.expires_ms <= now_ms]
         for key in gone:
             del self.keys[key]
+        for made in self.keys.values():
+            made.expires_ms = min(made.expires_ms, now_ms + LONGEST_MS)
 
     def lines(self) -> Iterator[bytes]:
         """Canonical JSON, one key a line, sorted. Binary text is escaped as surrogates."""

@@ -16,7 +16,7 @@ import walrus
 from quantum_ops import client, entry_id, streams
 from quantum_ops.consumer import Consumer
 from quantum_ops.history import ahead, groups
-from quantum_ops.history.blocks import FIRST, LAST, Key
+from quantum_ops.history.blocks import FIRST, LAST, Key, Spans
 from quantum_ops.history.reader import Archive, from_ms
 from quantum_ops.recovery import (
     cases,
@@ -75,8 +75,8 @@ class Plan:
     left_out: list[str] = field(default_factory=list)
     twice: str = ""
     """Which of the ledger's records are told of twice, in words."""
-    highest: Key = LAST
-    """Ids above it lie ahead of the clock: such entries stay in the archive alone."""
+    bounds: dict[str, Key] = field(default_factory=dict)
+    """Of streams that an entry holds up: what is above stays in the archive alone."""
     ahead: dict[str, int] = field(default_factory=dict)
     """How many such entries the archive has, by stream."""
     held_up: list[str] = field(default_factory=list)
@@ -116,33 +116,33 @@ def make(
 
     Raises :class:`~quantum_ops.recovery.errors.RestoreError` where it could not be carried out.
     """
-    everything, highest = archive, ahead.limit(now_ms)
-    archive = ahead.Believed(everything.folder, highest)
+    everything, spans = archive, archive.spans()
+    every = sorted(spans.keys() | {stream.key for stream in streams.CATALOGUE})
+    bounds = _bounds(spans, db, every, now_ms)
+    archive = ahead.Believed(everything.folder, bounds)
     ends = {key: span.high for key, span in archive.spans().items()}
-    spans = everything.spans()
     wanted = [key for key in sorted(spans) if not wishes.only or key in wishes.only]
     windows = {
         key: _since(key, now_ms, wishes) for key in wanted if wishes.trading or _is_ours(key)
     }
-    newest_ms = max((end[0] for end in ends.values()), default=0)
+    newest_ms = min(now_ms, max((end[0] for end in ends.values()), default=0))
     proof = orders.rebuild(archive, settings.orders, now_ms)
     verdicts = verdicts_.rebuild(archive, now_ms)
     followed = cases.rebuild(archive, settings.cases, newest_ms, now_ms)
     audited, last_audited = universe.audited(archive)
-    every = sorted(spans.keys() | {stream.key for stream in streams.CATALOGUE})
     places = positions.of_groups(
         consumers,
         ends,
         _proven(archive, ends, proof.unjudged, last_audited),
-        positions.held_at(refill.groups(db, every), ends, highest),
-        positions.noted_at(_noted(archive), ends, highest),
+        positions.held_at(refill.groups(db, every), ends, bounds),
+        positions.noted_at(_noted(archive), ends, bounds),
     )
     known, twice = survey(archive, windows.keys()), recorded.Twice()
     return Plan(
         identity=_identity(everything, windows),
         windows=windows,
         known=known,
-        sums=sweep(archive, known, windows, live(db, highest), positions=places, sink=twice.add),
+        sums=sweep(archive, known, windows, live(db, bounds), positions=places, sink=twice.add),
         positions=places,
         keys={
             "universe": _both(universe.rebuild(archive), audited),
@@ -169,9 +169,9 @@ def make(
         ),
         left_out=[key for key in wanted if key not in windows],
         twice=twice.told(),
-        highest=highest,
-        ahead=_ahead(everything, db, windows, highest),
-        held_up=[key for key in windows if refill.last_generated(db, key) > highest],
+        bounds=bounds,
+        ahead=_ahead(everything, db, {key: bounds[key] for key in windows if key in bounds}),
+        held_up=[key for key in windows if refill.last_generated(db, key) == LAST],
     )
 
 
@@ -185,12 +185,24 @@ def _noted(archive: Archive) -> groups.Note:
         ) from None
 
 
-def _ahead(
-    archive: Archive, db: walrus.Database, keys: Iterable[str], highest: Key
-) -> dict[str, int]:
+def _bounds(spans: Spans, db: walrus.Database, keys: Iterable[str], now_ms: int) -> dict[str, Key]:
+    """Stream -> the highest id that is believed, of those that had the highest one there is.
+
+    A stream that has another id of the future goes on behind it, and so it does after a restore.
+    """
+    highest = ahead.limit(now_ms)
+    return {
+        key: highest
+        for key in keys
+        if (key in spans and spans[key].high == LAST) or refill.last_generated(db, key) == LAST
+    }
+
+
+def _ahead(archive: Archive, db: walrus.Database, bounds: Mapping[str, Key]) -> dict[str, int]:
     """How many entries of each stream are left out. What only the server has must not be lost."""
-    found, since = {}, (highest[0] + 1, 0)
-    for key in keys:
+    found = {}
+    for key, highest in bounds.items():
+        since = (highest[0] + 1, 0)
         for one in beyond(db, key, highest):
             if one.line not in [each.line for each in archive.find(key, one.key)]:
                 raise RestoreError(

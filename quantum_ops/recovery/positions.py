@@ -15,7 +15,7 @@ from typing import NamedTuple
 from quantum_ops import streams
 from quantum_ops.consumer import Consumer
 from quantum_ops.events import DeadLetter, LedgerRecorded
-from quantum_ops.history.blocks import FIRST, Key
+from quantum_ops.history.blocks import FIRST, LAST, Key
 from quantum_ops.history.groups import Held, Note, Seen, before
 from quantum_ops.history.reader import Archive
 from quantum_ops.recovery import facts
@@ -97,21 +97,24 @@ def _one(consumer: Consumer, end: Key, proven: tuple[Key, str] | None) -> tuple[
 
 
 def held_at(
-    held: Mapping[tuple[str, str], Held], at: Mapping[str, Key], highest: Key
+    held: Mapping[tuple[str, str], Held], at: Mapping[str, Key], bounds: Mapping[str, Key]
 ) -> dict[tuple[str, str], Held]:
-    """The groups, (stream, name) -> where: none beyond the end of its stream, as ``at`` has it.
+    """The groups, (stream, name) -> where; at the end of its stream (``at``) if above its bound.
 
-    A group that read an entry ahead of the clock would be handed nothing any more.
+    A group that read an entry there would be handed nothing any more.
     """
-    return {one: _back(group, at.get(one[0], FIRST), highest) for one, group in held.items()}
+    return {
+        one: _back(group, at.get(one[0], FIRST), bounds.get(one[0], LAST))
+        for one, group in held.items()
+    }
 
 
-def noted_at(noted: Note, at: Mapping[str, Key], highest: Key) -> dict[str, Seen]:
+def noted_at(noted: Note, at: Mapping[str, Key], bounds: Mapping[str, Key]) -> dict[str, Seen]:
     """The note of groups in the same way."""
     return {
         stream: seen._replace(
             groups={
-                name: _back(group, at.get(stream, FIRST), highest)
+                name: _back(group, at.get(stream, FIRST), bounds.get(stream, LAST))
                 for name, group in seen.groups.items()
             }
         )

@@ -10,6 +10,7 @@ Promises (held by tests/fault/test_restore_kills.py):
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import hiredis
@@ -63,14 +64,18 @@ class Refill:
     """The streams ``keys`` of one server, filled anew.
 
     ``plan`` names what they are filled from: what an interrupted restore of another plan left is
-    begun anew. A stream whose last id is above ``highest`` takes honest ids again afterwards.
+    begun anew. A stream whose last id is above its bound takes honest ids again afterwards.
     """
 
     def __init__(
-        self, db: walrus.Database, keys: Iterable[str], plan: str, highest: Key = LAST
+        self,
+        db: walrus.Database,
+        keys: Iterable[str],
+        plan: str,
+        bounds: Mapping[str, Key] = MappingProxyType({}),
     ) -> None:
         self._db = db
-        self._highest = highest
+        self._bounds = bounds
         self._keys = sorted(keys)
         self._packed: list[bytes] = []
         known = db.hget(streams.RESTORE, MARK)
@@ -143,7 +148,8 @@ class Refill:
             self._db.execute_command("XGROUP", "CREATE", filled, "restore", "0", "MKSTREAM")
             self._db.execute_command("XGROUP", "DESTROY", filled, "restore")
         there = self._last(key)
-        last = max(total.high, total.older_high, there if there <= self._highest else FIRST)
+        there = there if there <= self._bounds.get(key, LAST) else FIRST
+        last = max(total.high, total.older_high, there)
         self._db.execute_command(
             "XSETID", filled, "{}-{}".format(*last), "ENTRIESADDED", total.total,
             "MAXDELETEDID", "{}-{}".format(*total.older_high),

@@ -51,14 +51,14 @@ def carry_out(
             f"{plan.conflicting} entries of the server have other content than the archive has "
             "under their ids: it is another system's server, or another system's archive"
         )
-    refill = Refill(db, plan.windows, plan.identity, plan.highest)
+    refill = Refill(db, plan.windows, plan.identity, plan.bounds)
     if refill.resumed:
         tell("an earlier restore was interrupted; going on where it was")
     sums = sweep(
-        Believed(archive.folder, plan.highest),
+        Believed(archive.folder, plan.bounds),
         plan.known,
         plan.windows,
-        live(db, plan.highest),
+        live(db, plan.bounds),
         positions=plan.positions,
         sink=refill.add,
     )

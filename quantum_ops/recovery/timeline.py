@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import walrus
@@ -84,11 +85,11 @@ def survey(archive: Archive, streams: Collection[str]) -> Survey:
     return found
 
 
-def live(db: walrus.Database, highest: Key = LAST) -> Live:
-    """The entries of a server up to the id ``highest``, oldest first, a page at a time."""
+def live(db: walrus.Database, bounds: Mapping[str, Key] = MappingProxyType({})) -> Live:
+    """The entries of a server, oldest first, a page at a time; of ``bounds`` up to these ids."""
 
     def read(stream: str) -> Iterator[Version]:
-        for id_, flat in _rows(db, stream, highest):
+        for id_, flat in _rows(db, stream, bounds.get(stream, LAST)):
             yield Version(entry_id.parse(id_), entry.encode(stream, id_, flat), archived=False)
 
     return read

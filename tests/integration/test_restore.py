@@ -14,7 +14,13 @@ from consumers.universe_audit import universe_audit
 from ops import restore_view
 from quantum_ops import client, codec, streams
 from quantum_ops.audit import violations
-from quantum_ops.events import AuditFinding, DeadLetter, LedgerRecorded, UniverseChanged
+from quantum_ops.events import (
+    AuditFinding,
+    DeadLetter,
+    DeployCompleted,
+    LedgerRecorded,
+    UniverseChanged,
+)
 from quantum_ops.history.books import Books
 from quantum_ops.history.reader import Archive
 from quantum_ops.publisher import Publisher
@@ -38,6 +44,7 @@ from tests.recovery_rig import (
     positions,
     restored,
 )
+from tests.signoff_rig import DEPLOY
 
 PLANS, RESULTS = streams.APPLY_PLAN.key, streams.APPLY_RESULT.key
 
@@ -373,6 +380,33 @@ def test_a_stream_that_an_id_ahead_of_the_clock_holds_up_takes_entries_again(ser
     db.flushall()
     restored(db, Archive(rig.folder))
     assert [id_.decode() for id_, _ in contents(db)[deploys]] == [*honest, *after]
+
+
+@pytest.mark.parametrize("ahead_ms", [4_102_444_800_000, 2**64 - 2])
+def test_a_stream_that_goes_on_behind_an_id_of_the_future_comes_back_whole(
+    server, tmp_path, ahead_ms
+):
+    # Given an id of the future, and honest entries that the server numbers behind it
+    rig = ArchiveRig(server, tmp_path, origin="quantum-ops/archive")
+    db, deploys = rig.db, streams.DEPLOY_COMPLETED.key
+    db.execute_command("XGROUP", "CREATE", deploys, "strangers", "0", "MKSTREAM")
+    rig.add(2, stream=deploys)
+    db.execute_command("XADD", deploys, f"{ahead_ms}-7", "a", "b")
+    Publisher(db).publish(DeployCompleted(**DEPLOY, event_id="mine"))
+    assert rig.add(1, stream=deploys) == [f"{ahead_ms}-9"]
+    rig.settle()
+    rig.keeper.close()
+    before, archive = contents(db)[deploys], Archive(rig.folder)
+    # When everything is lost, and restored
+    db.flushall()
+    made = planned(db, archive)
+    assert (made.sums[deploys].missing, made.held_up, made.ahead) == (5, [], {})
+    assert "the newest 2" in "\n".join(restore_view.lines(made, archive))
+    restored(db, archive)
+    # Then all of it is back, honest entries too, and the next one follows
+    assert contents(db)[deploys] == before
+    assert positions(db)["deploy.completed", "strangers"][0] == f"{ahead_ms}-9"
+    assert rig.add(1, stream=deploys) == [f"{ahead_ms}-10"]
 
 
 def test_an_entry_ahead_of_the_clock_that_only_the_server_has_is_not_thrown_away(server, tmp_path):
