@@ -9,8 +9,8 @@ from decimal import Decimal
 import pytest
 
 from quantum_ops.p33 import decision
-from quantum_ops.p33.decision import MAX_AGE_S, malformed, reconcile_hmac
-from tests.p33_stories import KEY, decided, opening, plan, reconcile, snapshot
+from quantum_ops.p33.decision import malformed, reconcile_hmac
+from tests.p33_stories import KEY, NOW, decided, opening, plan, reconcile, snapshot
 
 
 def signed(text: str) -> str:
@@ -61,8 +61,13 @@ def test_what_is_right_has_no_problem_at_all():
 
 
 def test_a_plan_is_too_old_only_after_its_age():
-    assert decided(plan(), age_s=float(MAX_AGE_S)).reason != "plan_too_old"
-    assert decided(plan(), age_s=MAX_AGE_S + 0.001).reason == "plan_too_old"
+    assert decided(plan(), age_s=24 * 3600.0).reason != "plan_too_old"
+    assert decided(plan(), age_s=24 * 3600.001).reason == "plan_too_old"
+
+
+def test_a_position_may_be_of_two_seconds_ahead_and_no_more():
+    assert decided(plan(), snapshot("1", seen_s=NOW + 2.0)).reason != "stale_exchange_state"
+    assert decided(plan(), snapshot("1", seen_s=NOW + 2.001)).reason == "stale_exchange_state"
 
 
 def test_a_plan_without_an_action_is_one_that_opens():
