@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -31,7 +32,9 @@ def take(settings: RedisSettings) -> ServerFacts:
         return ServerFacts(problem=str(error))
     try:
         return _Look(
-            db, has_password=bool(settings.acl_dir) or client.has_login(settings.url)
+            db,
+            has_password=bool(settings.acl_dir) or client.has_login(settings.url),
+            anybody=_anybody(settings),
         ).facts()
     except (redis.RedisError, OSError, QuantumError) as error:
         return ServerFacts(problem=str(error))
@@ -39,11 +42,25 @@ def take(settings: RedisSettings) -> ServerFacts:
         db.connection_pool.disconnect()
 
 
+def _anybody(settings: RedisSettings) -> bool:
+    """Whether whoever names no user can read. Tried: rights do not say that a user is off."""
+    nobody = replace(settings, acl_dir="", username="", password="")
+    db = client.connect(nobody, name="doctor")
+    try:
+        client.raw(db, "GET", streams.UNIVERSE_ACTIVE)
+    except (redis.ResponseError, redis.AuthenticationError):
+        return False
+    finally:
+        db.connection_pool.disconnect()
+    return True
+
+
 class _Look:
     """One look; keeps which commands were refused."""
 
-    def __init__(self, db: walrus.Database, *, has_password: bool) -> None:
+    def __init__(self, db: walrus.Database, *, has_password: bool, anybody: bool) -> None:
         self._db = db
+        self._anybody = anybody
         self._has_password = has_password  # who comes in without one needs none
         self._refused: list[str] = []
 
@@ -66,7 +83,7 @@ class _Look:
             user=user,
             may_write_trading=self._may_write_trading(user),
             has_no_password=not self._has_password,
-            lets_anybody_in=self._lets_anybody_in(),
+            lets_anybody_in=self._anybody,
             default_may_all=self._default_may_all(),
             denied=self._denied(),
             types=self._types(),
@@ -101,10 +118,6 @@ class _Look:
         if not user:
             return None
         reply = self._ask("ACL", "DRYRUN", user, "XADD", streams.APPLY_PLAN.key, "*", "f", "v")
-        return None if reply is None else _text(reply) == "OK"
-
-    def _lets_anybody_in(self) -> bool | None:
-        reply = self._ask("ACL", "DRYRUN", "default", "GET", streams.UNIVERSE_ACTIVE)
         return None if reply is None else _text(reply) == "OK"
 
     def _default_may_all(self) -> bool | None:

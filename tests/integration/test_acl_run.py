@@ -148,6 +148,7 @@ def test_after_a_kill_and_lost_files_the_next_start_heals_and_may_shut_the_namel
         assert db.xlen(DEPLOY) == 1
     with pytest.raises(redis.RedisError, match=r"(?i)auth"), nameless(system) as db:
         db.ping()
+    assert "whoever may open a port" not in system.verb("doctor").stdout
     # and the scripts of the specification name their user by themselves
     proof = subprocess.run(
         ["bash", "ops/permit_audit.sh", "--sample", "1"],
