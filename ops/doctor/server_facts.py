@@ -44,7 +44,7 @@ def take(settings: RedisSettings) -> ServerFacts:
 
 def _anybody(settings: RedisSettings) -> bool:
     """Whether whoever names no user can read. Tried: rights do not say that a user is off."""
-    nobody = replace(settings, acl_dir="", username="", password="")
+    nobody = replace(settings, acl_dir="")
     db = client.connect(nobody, name="doctor")
     try:
         client.raw(db, "GET", streams.UNIVERSE_ACTIVE)
