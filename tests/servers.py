@@ -37,6 +37,9 @@ def binary(flavour: str) -> str | None:
 class Server:
     """One server process; ``db`` is a client built as the product builds it."""
 
+    login = ""
+    """``USER:PASSWORD@``, of a server that lets nobody in without."""
+
     def __init__(self, flavour: str, *options: str, env: dict[str, str] | None = None) -> None:
         path = binary(flavour)
         if path is None:
@@ -49,7 +52,7 @@ class Server:
         # Not pytest's tmp_path: its long names do not fit a socket path of 108 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="qo-"))
         self.socket = self.folder / "s"
-        self.url = f"unix://{self.socket}"
+        self.url = f"unix://{self.login}{self.socket}"
         self.options = options
         self._env = env
         self.process: subprocess.Popen[bytes] | None = None

@@ -2,7 +2,8 @@
 
 A recorder inside the server notes each file's size whenever an fsync of it ends. After kill -9 each
 file is cut to that size, or somewhere between it and the size that the kill left: a disk may have
-written part of what it was not asked to sync. Names of files are taken as durable at once.
+written part of what it was not asked to sync. Names of files are taken as durable at once. It has
+the users that ./run gives it, by whose rights some servers judge their file when they start.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from collections import Counter
 from pathlib import Path
 
 from tests.reliability import native
+from tests.reliability.guarded import Guarded
 from tests.reliability.result import Result
 from tests.reliability.rig import ALWAYS, Rig, percentile
-from tests.servers import Server
 from tests.waiting import wait_until
 
 TITLE = "power loss of the server, simulated"
@@ -41,7 +42,7 @@ FOUND = (
 DISK_DELAY_US = 2000
 
 
-class Recorded(Server):
+class Recorded(Guarded):
     """A server whose synced sizes are known."""
 
     def __init__(self, flavour: str, *options: str) -> None:
