@@ -89,7 +89,8 @@ def _cells(one: Result) -> list[str]:
         took = f"{one.recovery_s[0]:.2f} / {one.recovery_s[1]:.2f} s"
     bad = sum(told.get(name, 0) for name in ("lost", "doubled", "late"))
     known_bad = one.scenario == "known_bad"
-    bound = "-" if bad or known_bad else f"{3 / one.trials:.2g}"
+    # What broke off before its end has no trials.
+    bound = "-" if bad or known_bad or not one.trials else f"{3 / one.trials:.2g}"
     return [
         one.scenario, one.machine["Server"], f"{one.trials:,}", count("acked"), count("unknown"),
         count("lost"), count("doubled"), count("late"), f"{one.fenced:,}", count("dead_letters"),

@@ -10,7 +10,6 @@ from tests.programs import FULL
 from tests.reliability import page, result, run
 from tests.reliability.farm import Farm
 from tests.reliability.native import NoCompilerError
-from tests.reliability.scenarios.power_loss import TWICE
 from tests.servers import FLAVOURS
 
 BOUNDED = {
@@ -38,12 +37,10 @@ def farm():
     made.close()
 
 
-KNOWN = {"power_loss": [pytest.mark.xfail(reason=TWICE, strict=False)]}
-"""What the second server does wrong by itself, by chance."""
 # What is struck is our side mostly: the second server sees all of it in the full run only.
 RUNS = [(name, "valkey") for name in run.NAMES]
 RUNS += [
-    pytest.param(name, "redis7", marks=[pytest.mark.needs_redis7, *KNOWN.get(name, ())])
+    pytest.param(name, "redis7", marks=pytest.mark.needs_redis7)
     for name in (run.NAMES if FULL else ("kills",))
 ]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -32,12 +33,13 @@ TWICE = (
     "when it starts again; see power_loss in docs/reliability.md"
 )
 FOUND = (
-    "**Redis 7.0.15 may double here; Valkey 9 does not.** What explains it is a fault of that server, "
+    "**Redis 7.0's file is repaired here before each start, as its operator is told to: else it may double; Valkey 9 needs "
+    "nothing.** It is a fault of that server, "
     "[shown alone](../tests/reliability/test_torn_transaction.py): if the power fails while a transaction (the "
     "acknowledgement with its effects) goes to the disk, Redis 7.0 rightly does not apply the half that is there, but leaves "
     "it in its file; the next restart applies it together with the transaction that did the work anew. "
     "`./run`'s own server is Valkey. On a Redis 7.0 of your own, after a power loss and before you start it, type "
-    "`redis-check-aof --fix appendonlydir/appendonly.aof.manifest`: a story holds that this cures it"
+    "`redis-check-aof --fix appendonlydir/appendonly.aof.manifest`; how many events are doubled without it is told above"
 )
 DISK_DELAY_US = 2000
 
@@ -80,28 +82,36 @@ class Recorded(Guarded):
         self.log.write_text("".join(kept), encoding="ascii")
         return cut
 
+    def repair(self) -> None:
+        """What the operator of a redis 7.0 types after a power loss, before it is started."""
+        [manifest] = (self.folder / "appendonlydir").glob("*.manifest")
+        subprocess.run(
+            ["redis-check-aof", "--fix", str(manifest)],
+            input=b"y\n", check=True, capture_output=True,
+        )  # fmt: skip
+
 
 server = Recorded
 
 
 def run(rig: Rig, result: Result, goal: int) -> None:
-    """``goal`` losses with the shipped settings, then some with everysec, which must lose."""
+    """``goal`` losses with the shipped settings, then some with everysec, which must lose.
+
+    Redis 7.0 is repaired each time, and struck again without that, for the page.
+    """
     chance = random.Random(result.seed)
-    producers = [rig.producer() for _ in range(2)]
+    torn = result.server == "redis7"
+    # The disk is what slows them: the lag that redis 7.0 tells is wrong for good once it was torn.
+    producers = [rig.producer(backlog=0) for _ in range(2)]
     workers = [rig.worker(number) for number in range(2)]
     took: list[float] = []
     seen: Counter[str] = Counter()
     for number in range(goal):
-        begin = rig.acked()
-        wait_until(lambda: rig.acked() > begin + 10, 30, "events are acknowledged")
-        if number % 5 == 4:
-            # A rewrite changes files while it runs.
-            rig.db.bgrewriteaof()
-            seen["during or after a rewrite"] += 1
-        time.sleep(chance.uniform(0.0, 0.05))
-        cut = rig.server.lose_power(chance)
+        cut = lose(rig, chance, seen, number)
         seen["with bytes cut off"] += cut > 0
         seen["bytes cut off"] += cut
+        if torn:
+            rig.server.repair()
         took.append(rig.start_again())
     for pid in producers:
         rig.end(pid)
@@ -118,6 +128,42 @@ def run(rig: Rig, result: Result, goal: int) -> None:
     lost = control(rig, result, chance)
     result.figures["control: acknowledged events that everysec lost"] = lost
     result.expect("everysec lost nothing: the recorder is blind", holds=lost > 0)
+    if torn:
+        told = f"events doubled in {goal} power losses without the repair"
+        result.figures[told] = unrepaired(rig, chance, goal)
+
+
+def lose(rig: Rig, chance: random.Random, seen: Counter[str], number: int) -> int:
+    """The loss of that ``number``, amid work; gives the bytes that were cut."""
+    begin = rig.acked()
+    wait_until(lambda: rig.acked() > begin + 10, 30, "events are acknowledged")
+    if number % 5 == 4:
+        # A rewrite changes files while it runs.
+        rig.db.bgrewriteaof()
+        seen["during or after a rewrite"] += 1
+    time.sleep(chance.uniform(0.0, 0.05))
+    cut: int = rig.server.lose_power(chance)
+    return cut
+
+
+def unrepaired(rig: Rig, chance: random.Random, goal: int) -> int:
+    """``goal`` losses of a redis 7.0 that nobody repairs; gives how many events it doubled."""
+    bare = Recorded("redis7", *OPTIONS)
+    other = Rig(bare, rig.farm)
+    try:
+        others = [other.producer(backlog=0) for _ in range(2)] + [other.worker(n) for n in range(2)]
+        for number in range(goal):
+            lose(other, chance, Counter(), number)
+            other.start_again()
+        for pid in others[:2]:
+            other.end(pid)
+        other.settle()
+        for pid in others[2:]:
+            other.end(pid)
+        return int(other.verdict()["doubled"])
+    finally:
+        other.close()
+        bare.close()
 
 
 def control(rig: Rig, result: Result, chance: random.Random) -> int:
