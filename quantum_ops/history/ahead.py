@@ -24,6 +24,11 @@ def limit(now_ms: int) -> Key:
     return until_ms(now_ms + FUTURE_MS)
 
 
+def above(highest: Key) -> Key:
+    """The lowest id behind ``highest`` (:func:`limit`): where what is not believed begins."""
+    return highest[0] + 1, 0
+
+
 def end(archive: Archive, stream: str, highest: Key) -> Key | None:
     """The highest id of ``stream``, None if there is none; behind :data:`LAST` up to ``highest``.
 
@@ -55,7 +60,7 @@ class Gap(NamedTuple):
 def gap(archive: Archive, stream: str, highest: Key) -> Gap:
     """The gap that the archive has in ``stream``."""
     newest = archive.newest(stream, highest)
-    doubted = archive.numbered({stream}, _above(highest))
+    doubted = archive.numbered({stream}, above(highest))
     high = min((one.entry.key for one in doubted), default=LAST)
     return Gap(newest.entry.key if newest else FIRST, high)
 
@@ -78,7 +83,7 @@ class Believed(Archive):
             if newest is None:
                 del found[stream]
                 continue
-            doubted = sum(1 for _ in super().numbered({stream}, _above(bound)))
+            doubted = sum(1 for _ in super().numbered({stream}, above(bound)))
             found[stream] = Span(span.count - doubted, span.low, newest.entry.key)
         return found
 
@@ -111,7 +116,3 @@ class Believed(Archive):
     def newest(self, stream: str, until: Key = LAST) -> Found | None:
         """See :class:`Archive`."""
         return super().newest(stream, min(until, self._bounds.get(stream, LAST)))
-
-
-def _above(highest: Key) -> Key:
-    return highest[0] + 1, 0

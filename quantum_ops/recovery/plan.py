@@ -202,14 +202,13 @@ def _ahead(archive: Archive, db: walrus.Database, bounds: Mapping[str, Key]) -> 
     """How many entries of each stream are left out. What only the server has must not be lost."""
     found = {}
     for key, highest in bounds.items():
-        since = (highest[0] + 1, 0)
         for one in beyond(db, key, highest):
             if one.line not in [each.line for each in archive.find(key, one.key)]:
                 raise RestoreError(
                     f"{key}: {entry_id.text(one.key)} lies ahead of the clock and is not archived; "
                     "let the archive read it first (./run lag archive), and look at the clock"
                 )
-        count = sum(1 for _ in archive.numbered({key}, since))
+        count = sum(1 for _ in archive.numbered({key}, ahead.above(highest)))
         if count:
             found[key] = count
     return found

@@ -89,8 +89,7 @@ def live(db: walrus.Database, bounds: Mapping[str, Key] = MappingProxyType({})) 
     """The entries of a server, oldest first, a page at a time; of ``bounds`` up to these ids."""
 
     def read(stream: str) -> Iterator[Version]:
-        for id_, flat in _rows(db, stream, bounds.get(stream, LAST)):
-            yield Version(entry_id.parse(id_), entry.encode(stream, id_, flat), archived=False)
+        return _versions(db, stream, b"-", bounds.get(stream, LAST))
 
     return read
 
@@ -158,12 +157,15 @@ class _Side:
 
 def beyond(db: walrus.Database, stream: str, highest: Key) -> Iterator[Version]:
     """The entries of a server behind the id ``highest``."""
-    for id_, flat in _rows(db, stream, LAST, b"(%d-%d" % highest):
+    return _versions(db, stream, b"(%d-%d" % highest, LAST)
+
+
+def _versions(db: walrus.Database, stream: str, after: bytes, highest: Key) -> Iterator[Version]:
+    for id_, flat in _rows(db, stream, after, entry_id.text(highest)):
         yield Version(entry_id.parse(id_), entry.encode(stream, id_, flat), archived=False)
 
 
-def _rows(db: walrus.Database, key: str, highest: Key = LAST, after: bytes = b"-") -> Iterator[Any]:
-    end = entry_id.text(highest)
+def _rows(db: walrus.Database, key: str, after: bytes = b"-", end: str = "+") -> Iterator[Any]:
     while True:
         rows: list[Any] = client.raw(db, "XRANGE", key, after, end, "COUNT", PAGE)
         yield from rows
